@@ -57,6 +57,7 @@ _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
 _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation/terms.py"
 _INPUTS = f"{_CLIENT}/participation/inputs.py"
 _SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
+_TASKS = "tests/unit/server/test_tasks.py"
 _OPEN = "tests/unit/server/test_callers.py"
 _CHAINS = "tests/unit/test_verified_chains.py"
 _REVOCATION, _EXPELLED = "tests/unit/test_revocation.py", "tests/integration/test_revocation.py"
@@ -252,6 +253,12 @@ MUTANTS: Final = (
            "            pass  # (", "tests/unit/test_roster_encoder.py"),
     Mutant("the-end-told-late", f"{_SERVER}/notifier.py", "if pause_s and not over():", "if pause_s:",
            "tests/unit/server/test_notifier.py"),
+    Mutant("why-it-was-over-untold", f"{_SERVER}/calls/tasks.py", "            self._watching.result()",
+           "            pass", _TASKS),
+    Mutant("cut-off-after-the-work", f"{_SERVER}/calls/tasks.py", "        if self._inside:",
+           "        if True:", _TASKS),
+    Mutant("cut-off-at-once", f"{_SERVER}/calls/tasks.py", "call_later(self._least_s, self._watch)",
+           "call_later(0.0, self._watch)", _TASKS),
     Mutant("caller-of-another-connection", _CALLERS, "key = sha256(pem).digest()", "key = sha256().digest()", _OPEN),
     Mutant("callers-of-the-old-trust", _CALLERS, "        self._known.clear()\n", "", _OPEN),
     Mutant("callers-of-the-old-deny-list", _CALLERS, "        self._denied.check(", "        DenyList().check(", _OPEN),
