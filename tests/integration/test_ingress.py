@@ -266,6 +266,23 @@ async def test_errors_of_the_head_come_through_as_they_are(tmp_path: Path) -> No
         assert isinstance(failure_of(unknown.value), UnknownRoundError)
 
 
+async def test_an_answer_comes_through_before_the_participant_ends_its_requests(tmp_path: Path) -> None:
+    async with crew(tmp_path, 1) as one:
+        made = channel(one.workers[0].data_address, site().people[NAMES[0]])
+        one.channels.append(made)
+        answered = asyncio.Event()
+
+        async def requests() -> AsyncIterator[bytes]:
+            yield b""
+            await answered.wait()
+
+        describe: Any = made.stream_stream("/secagg.wire.v1.DataPlane/Describe")
+        call = describe(requests())
+        assert await call.read()
+        assert await call.code() is grpc.StatusCode.OK
+        answered.set()
+
+
 # --- who is let in ----------------------------------------------------------------------------------------------------
 
 

@@ -58,9 +58,9 @@ class WorkerPlane:
 
     async def _pass_on(self, path: str, call: IncomingCall) -> AsyncIterator[bytes]:
         self._living()
-        async with aclosing(call.raw()) as requests:
-            async for part in self._head.pass_on(path, requests, call, (ROUND_METADATA,)):
-                yield part
+        # Not closed here: the head may have answered while the participant has not ended its requests yet.
+        async for part in self._head.pass_on(path, call.raw(), call, (ROUND_METADATA,)):
+            yield part
 
     async def _send_input(self, call: IncomingCall) -> AsyncIterator[bytes]:
         named = call.metadata(ROUND_METADATA)
