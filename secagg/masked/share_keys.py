@@ -78,7 +78,7 @@ class ShareKeysPhase(DealingPhase):
         if state.round.config.ring is None:
             return set()  # t members are left, or the round ends
         gone = state.members.at.keys() - alive
-        alone = isolated(state.graph, alive, gone, state.round.config.share_threshold)  # check: C109-isolated
+        alone = isolated(state.graph, alive, gone, state.round.config.share_threshold)
         for index in alone:
             del self.accepted[index]
         return alone

@@ -49,7 +49,7 @@ class Result:
         everyone = {Index(i): name for i, name in enumerate(names_of(roster), start=1)}
         alive = {index: name for index, name in everyone.items() if name in names}
         message = result_to_sign(round_.input_context, digest, alive, sums_digest)
-        sign = neighbourhoods(round_.of_members(digest), len(everyone)).committee & alive.keys()  # check: C108-signers
+        sign = neighbourhoods(round_.of_members(digest), len(everyone)).committee & alive.keys()
         chains = {m.index: m.keys.certificates for m in roster.members if m.index in sign}
         signers = {i: (alive[i], public_key_of(parse_der_chain(chain)[0])) for i, chain in chains.items()}
         others = frozenset(name for index, name in alive.items() if index not in sign)
