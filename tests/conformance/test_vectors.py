@@ -26,7 +26,7 @@ from tests.conformance import (
 from tests.conformance.pipeline_reference import Refused
 
 SPECIFICATION = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()
-MAX_BYTES = 5_500_000
+MAX_BYTES = 8_000_000
 
 
 @pytest.mark.parametrize("name", vectors.names())
