@@ -877,7 +877,7 @@ MUTANTS: Final = (
            "done, done + 2 * piece.work", "tests/unit/server/test_unmasking.py"),
     Mutant("progress-before-it-is-true", f"{_SERVER}/rounds/unmasking.py", "before, done = done, done + piece.work",
            "before, done = done + piece.work, done + piece.work", "tests/unit/server/test_unmasking.py"),
-    Mutant("progress-of-short-work", f"{_SERVER}/rounds/unmasking.py", "total >= LONG and ", "",
+    Mutant("progress-of-short-work", f"{_SERVER}/rounds/unmasking.py", "total >= LONG and ", "total >= 0 and ",
            "tests/unit/server/test_unmasking.py"),
     Mutant("progress-kept", f"{_SERVER}/rounds/hosted.py", "if not isinstance(event, MasksRemoved)]", "]",
            "tests/unit/server/test_unmasking.py"),
