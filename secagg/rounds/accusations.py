@@ -30,9 +30,13 @@ class Accusations:
         self._by_accuser: dict[ParticipantId, Accused] = {}
 
     def hear(self, accuser: ParticipantId, message: Leave) -> list[Accused]:
-        """Keep and judge the word of a member; one accusation each, so it costs one verification."""
+        """Keep and judge the word of a member about one that dealt to it; one accusation each, so it costs one
+        verification.
+        """
         accused, index = message.accused, self._state.members.index
-        if accuser in self._by_accuser or accused is None or accused == accuser or accused not in index:
+        if accuser in self._by_accuser or accused is None or accused not in index:
+            return []
+        if index[accused] not in self._state.graph.of(index[accuser]):  # check: accused-dealt-to-accuser
             return []
         told = Accused(accused, accuser, self._judge(accused, accuser, message.refused_entry))
         self._by_accuser[accuser] = told

@@ -31,7 +31,7 @@ from secagg.messages import (
 )
 from secagg.policy import Policy
 from secagg.rounds import checked_roster
-from secagg.rounds.accusations import most_liars
+from secagg.rounds.accusations import Accusations, most_liars
 from secagg.rounds.certification import Certification, Result
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.graph import neighbourhoods
@@ -445,21 +445,38 @@ def test_of_neighbours_fewer_are_liars_than_of_all() -> None:
     assert most_liars(make_config(1000, max_colluding=100)) == 100
 
 
-def test_more_accusers_than_can_be_liars_name_a_member() -> None:
+def accused_in_masked_input(*, by_neighbours: bool) -> Run:
+    """Everyone near the victim, or everyone else, leaves with an accusation in place of its input."""
     run = start(make_config(PEOPLE, ACTIVE, threshold=13, max_colluding=0, graph=RING))
-    seen: list[Accused] = []
 
     def hook(envelope: Envelope) -> Iterable[Envelope]:
-        if isinstance(envelope, Up) and envelope.phase is Phase.MASKED_INPUT:
+        if isinstance(envelope, Up) and envelope.phase is Phase.MASKED_INPUT and envelope.participant != VICTIM:
             near_victim = {NAMES[i - 1] for i in run.coordinator._state.graph.of(OWN)}
-            if envelope.participant in near_victim:
+            if (envelope.participant in near_victim) is by_neighbours:
                 return (replace(envelope, message=Leave(LeaveReason.REFUSED, VICTIM)),)
         return (envelope,)
 
     run.hook = hook
     run.play()
-    seen += [event for event in run.events if isinstance(event, Accused)]
+    return run
+
+
+def test_more_accusers_than_can_be_liars_name_a_member() -> None:
+    run = accused_in_masked_input(by_neighbours=True)
     failure = run.coordinator.failure
     assert failure is not None
-    assert len(seen) == 12
+    assert len([event for event in run.events if isinstance(event, Accused)]) == 12
+    assert failure.accused == (VICTIM,)
+
+
+def test_nobody_accuses_a_member_that_dealt_nothing_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all colluders of a cohort more may be liars than of one member's neighbours."""
+    run = accused_in_masked_input(by_neighbours=False)
+    failure = run.coordinator.failure
+    assert failure is not None
+    assert not [event for event in run.events if isinstance(event, Accused)]
+    assert failure.accused == ()
+    without_check(monkeypatch, Accusations, "hear", "accused-dealt-to-accuser")
+    failure = accused_in_masked_input(by_neighbours=False).coordinator.failure
+    assert failure is not None
     assert failure.accused == (VICTIM,)
