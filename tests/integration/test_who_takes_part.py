@@ -22,6 +22,8 @@ from secagg.events import DropReason, MessageAccepted, ParticipantDropped
 from secagg.messages import Leave, LeaveReason, ParticipantId
 from secagg.programs.arrayfiles import write_arrays
 from secagg.robust.grouping import Groups
+from secagg.sparse.ring import Ring
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.limits import MAX_NAMES
 from secagg.wire.progress import InGroup
 from tests.serving import CROWD, NAMES, PATIENCE_S, Stage, make_config, site, stage
@@ -82,6 +84,19 @@ async def test_from_the_command_line(tmp_path: Path) -> None:
         code, _, err = await run("round", "expect", round_id, NAMES[0], *control)
         assert code == 1
         assert "1 participants are expected; the round needs 3" in err
+
+
+async def test_groups_on_a_ring_wait_for_as_many_as_it_is_made_for(tmp_path: Path) -> None:
+    """7 survivors are enough; the ring needs 8 members."""
+    ring = Ring(degree=6, neighbour_threshold=6, committee=5, committee_threshold=4, min_participants=8)
+    config = replace(make_config(10, size=20, threshold=7), max_colluding=0, graph=ring)
+    async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
+        round_id = await control.open_round(replace(config, groups=Groups.parse(3, "median")))
+        opened = s.server.rounds.find_opened(round_id)
+        assert isinstance(opened, GroupedRound)
+        with pytest.raises(ConfigError, match="each group needs 8 and admits 10"):
+            await control.expect(round_id, participant_names(23))
+        assert all(not hosted._engine._joining.expected for hosted in opened.groups.values())
 
 
 async def test_groups_wait_for_their_own(tmp_path: Path) -> None:

@@ -365,13 +365,13 @@ class CarriedRound:
     def _close_joining(self) -> list[Event]:
         """Everybody has answered, or is gone."""
         names = frozenset(name for peer, name in self._names.items() if peer not in self.dropped)
-        if len(names) >= self.config.threshold:
+        if len(names) >= self.config.fewest_members:
             return self._engine.expect(names, self._clock())
         why = "; ".join(f"{peer}: {reason}" for peer, reason in list(self.dropped.items())[:5])
         return self._engine.abort(
             AbortReason.BELOW_THRESHOLD,
-            f"{len(names)} of {len(self._peers)} participants came, fewer than the threshold {self.config.threshold} "
-            f"({why})",
+            f"{len(names)} of {len(self._peers)} participants came, fewer than the {self.config.fewest_members} that "
+            f"are needed ({why})",
         )
 
     def _note(self, events: list[Event]) -> None:
@@ -414,9 +414,10 @@ def _check(config: RoundConfig, peers: Sequence[Peer]) -> None:
         raise ConfigError("the configuration asks for groups: use CarriedGroups")
     if len(set(peers)) < len(peers):
         raise ConfigError("a peer stands twice; name each one once")
-    if not config.threshold <= len(peers) <= config.max_participants:
+    if not config.fewest_members <= len(peers) <= config.max_participants:
         raise ConfigError(
-            f"{len(peers)} peers are asked; the round needs {config.threshold} and admits {config.max_participants}"
+            f"{len(peers)} peers are asked; the round needs {config.fewest_members} and admits "
+            f"{config.max_participants}"
         )
     if config.certify:
         raise ConfigError("there is no receipt on a framework's channel, so nothing to certify: leave certify out")

@@ -194,8 +194,9 @@ def _dealt(peers: Sequence[Peer], count: int, rng: Rng) -> dict[int, list[Peer]]
 
 def _check_sizes(config: RoundConfig, dealt: dict[int, list[Peer]]) -> None:
     sizes = sorted(map(len, dealt.values()))
-    if not config.threshold <= sizes[0] <= sizes[-1] <= config.max_participants:
+    if not config.fewest_members <= sizes[0] <= sizes[-1] <= config.max_participants:
         raise ConfigError(
             f"{sum(sizes)} peers in {len(dealt)} groups are {sizes[0]} to {sizes[-1]} in a group; each group needs "
-            f"{config.threshold} and admits {config.max_participants}: ask for fewer groups, or change the threshold"
+            f"{config.fewest_members} and admits {config.max_participants}: ask for fewer groups, or change how many a "
+            "group needs"
         )

@@ -221,10 +221,10 @@ class GroupedRound:
         named = self._by_group(participants)
         for number in open_:
             count = len(named.get(number, ()))
-            if not self.config.threshold <= count <= self.config.max_participants:
+            if not self.config.fewest_members <= count <= self.config.max_participants:
                 raise ConfigError(
                     f"{len(participants)} participants are expected, {count} of them in group {number}; each group "
-                    f"needs {self.config.threshold} and admits {self.config.max_participants}"
+                    f"needs {self.config.fewest_members} and admits {self.config.max_participants}"
                 )
         await self.keep_assignments()
         for number in open_:

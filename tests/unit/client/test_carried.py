@@ -20,6 +20,7 @@ from secagg.context import RoundId
 from secagg.errors import ConfigError, RoundAborted
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.robust.grouping import Groups
+from secagg.sparse.ring import Ring
 from secagg.tools.simulation.cohort import participant_names
 from tests.carrying import (
     MODEL,
@@ -277,6 +278,37 @@ def test_a_group_with_a_sum_is_told_of_the_whole() -> None:
     assert isinstance(made.outcome, RoundAborted)
     assert any(isinstance(group.outcome, Aggregate) for group in made.groups.values())
     assert all(isinstance(read_over(step), RoundAborted) for step in made.endings().values())
+
+
+ON_A_RING = small_round(
+    10,
+    ACTIVE,
+    threshold=7,
+    max_colluding=0,
+    graph=Ring(degree=6, neighbour_threshold=6, committee=5, committee_threshold=4, min_participants=8),
+)
+
+
+@in_processes
+def test_a_round_on_a_ring_has_the_mean_of_all(live: Live) -> None:
+    channel = play(ON_A_RING, 10, live=live)
+    outcome = channel.round.outcome
+    assert isinstance(outcome, Aggregate)
+    mean, expected = outcome.mean(ON_A_RING), plain_mean(ON_A_RING, channel.peers)
+    assert np.abs(mean.arrays["values"] - expected["values"]).max() <= mean.error_bounds["values"]
+
+
+def test_a_ring_is_not_begun_with_fewer_peers_than_it_is_made_for() -> None:
+    """The threshold is 7 of survivors; the ring needs 8 members."""
+    with pytest.raises(ConfigError, match="7 peers are asked; the round needs 8"):
+        carried(ON_A_RING, participant_names(7))
+    grouped = replace(ON_A_RING, groups=Groups.parse(3, "median"))
+    with pytest.raises(ConfigError, match="each group needs 8"):
+        carried(grouped, participant_names(23))
+    silent = set(participant_names(10)[:3])
+    channel = play(ON_A_RING, 10, lose_up=lambda peer, _: peer in silent)
+    assert isinstance(channel.round.outcome, RoundAborted)
+    assert "7 of 10 participants came, fewer than the 8 that are needed" in str(channel.round.outcome)
 
 
 @in_processes
