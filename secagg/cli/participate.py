@@ -299,5 +299,5 @@ def _certified(result: "RoundResult") -> str:
         return "not certified: this round does not ask for it; the sum is the coordinator's word"
     if not result.certified:
         return "NOT certified: too few survivors signed this result; the sum is the coordinator's word"
-    signed = f"certified: at least {result.config.threshold} survivors signed this result"
+    signed = f"certified: at least {result.config.signatures_needed} survivors signed this result"
     return signed if result.groups is None else f"{signed} of our own group; other groups' are the coordinator's word"

@@ -1,6 +1,7 @@
 """What `secagg participate` hands to its client."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import secagg_client
 from typer.testing import CliRunner
 
 from secagg.cli.main import build
+from secagg.cli.participate import _certified
 from secagg.config import ThreatModel
 from secagg.policy import Policy
+from secagg.sparse.ring import Ring
+from tests.rounds import make_config
 
 
 class StandIn:
@@ -75,3 +79,10 @@ def test_a_file_and_none_contradict_each_other(tmp_path: Path, monkeypatch: pyte
     )
     assert ran.exit_code
     assert "leave one of them out" in str(ran.exception) + ran.output
+
+
+def test_on_a_ring_it_says_how_many_of_the_committee_signed() -> None:
+    ring = Ring(degree=6, neighbour_threshold=6, committee=5, committee_threshold=4, min_participants=8)
+    config = make_config(10, threshold=7, max_colluding=0, certify=True, graph=ring)
+    told: Any = SimpleNamespace(config=config, certified=True, groups=None)
+    assert _certified(told) == "certified: at least 4 survivors signed this result"
