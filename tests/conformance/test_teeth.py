@@ -12,13 +12,14 @@ from secagg.crypto import agreement, shamir, signing
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.masked.accumulator import Accumulator
+from secagg.masked.consistency_check import ConsistencyCheckPhase
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.share_keys import ShareKeysPhase
 from secagg.masked.survivors import AwaitingSurvivors
 from secagg.masked.unmask import UnmaskPhase
 from secagg.policy import Policy
 from secagg.receipts import Receipt
-from secagg.rounds import dealing
+from secagg.rounds import checked_roster, dealing
 from secagg.rounds.accusations import Accusations
 from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.certification import Result
@@ -97,6 +98,17 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("differencing-at-coordinator", Engine, "_claim_release", "C85"),
     ("differencing-at-participant", CheckedRoster, "claim_sum", "C86"),
     ("certified-by-dropped", Result, "is_certified", "C90"),
+    # Another list gives another ring, so C103 stands behind C102 and C104; tests/security has lists that fit a ring.
+    ("sparse-entry-missing", checked_roster, "_check_entries", "C103"),
+    ("sparse-entry-of-a-stranger", checked_roster, "_check_entries", "C103"),
+    ("sparse-too-few-organisations", Policy, "check_organisations", "C14"),
+    ("sparse-too-few-shared", AwaitingShares, "receive", "C106"),
+    ("sparse-neighbour-forgotten", AwaitingSurvivors, "check", "C107"),
+    ("sparse-neighbour-never-shared", AwaitingSurvivors, "check", "C107"),
+    ("sparse-too-few-signatures", CheckedRoster, "check_signatures", "C108-needed"),
+    ("sparse-signer-outside", CheckedRoster, "check_signatures", "C26"),
+    ("sparse-too-few-members", Engine, "_close_joining", "C109-members"),
+    ("sparse-outsider-signs", ConsistencyCheckPhase, "check", "C110"),
 ]
 
 # The vector, and a function that stands for a whole check, with what takes its place.
@@ -116,6 +128,7 @@ FUNCTIONS: list[tuple[str, Any, str, Callable[..., Any]]] = [
     ("receipt-of-other-survivors", signing, "verify", lambda *_, **__: None),
     ("receipt-of-another-roster", signing, "verify", lambda *_, **__: None),
     ("certified-another-result", signing, "verify", lambda *_, **__: None),
+    ("sparse-signature-on-other-sets", signing, "verify", lambda *_, **__: None),
     ("weak-mask-key", agreement, "check_public_key", lambda *_, **__: None),
     ("key-in-disguise", agreement, "check_public_key", lambda *_, **__: None),
     ("seal-altered", dealing, "made_by", lambda *_: True),
