@@ -233,8 +233,9 @@ class TrustAnchors:
             self._check_not_revoked(certificates)
         except CertificateError as error:
             raise AuthenticationError(f"participant certificate: {error}") from error
-        if path:
-            _PARTICIPANTS.keep(key, VerifiedChain.of(identity, certificates, path))
+        if not set(certificates).issubset(path):  # check: nothing-beside-the-path
+            return identity
+        _PARTICIPANTS.keep(key, VerifiedChain.of(identity, certificates, path))
         return identity
 
     def verify_coordinator(self, chain: CertificateChain, now: datetime) -> VerifiedCoordinator:
@@ -261,8 +262,9 @@ class TrustAnchors:
             self._check_not_revoked(certificates)
         except CertificateError as error:
             raise AuthenticationError(f"coordinator's certificate: {error}", culprit="coordinator") from error
-        if path:
-            _COORDINATORS.keep(key, VerifiedChain.of(coordinator, certificates, path))
+        if not set(certificates).issubset(path):  # check: nothing-beside-the-path
+            return coordinator
+        _COORDINATORS.keep(key, VerifiedChain.of(coordinator, certificates, path))
         return coordinator
 
     def _key(self, chain: CertificateChain) -> bytes:

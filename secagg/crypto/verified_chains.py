@@ -2,7 +2,8 @@
 
 What is kept is a success alone, with the time within which every certificate of the path is valid. Outside that time
 the chain is verified anew, which gives the reason why it is refused. Revocation lists are not part of it: they change,
-so they are looked at each time.
+so they are looked at each time. A chain with certificates that its path does not need is not kept: with them one
+participant could have as many chains as it likes.
 """
 
 from collections import OrderedDict
@@ -75,7 +76,7 @@ class VerifiedChains(Generic[OwnerT]):
 
     def keep(self, key: bytes, chain: VerifiedChain[OwnerT]) -> None:
         """Keep the chain, and no more than may be kept."""
+        self._chains.pop(key, None)  # so that it stands at the end, whatever another thread lets go
         self._chains[key] = chain
-        self._chains.move_to_end(key)
         while len(self._chains) > self._most:
             self._chains.popitem(last=False)

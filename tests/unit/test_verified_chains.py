@@ -171,6 +171,23 @@ def test_what_no_ca_has_signed_is_not_kept(verify: Verify, monkeypatch: pytest.M
         verify(theirs.trust, chain, NOW)
 
 
+@BOTH
+def test_a_chain_with_certificates_beside_its_path_is_not_kept(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one participant fills the memory: it may show whatever certificates it likes behind its own."""
+    site, other = Site(), Site()
+    chain = (*chain_of(site, verify), *other.chain)
+    [root] = parse_pem_chain(site.pem)
+    whole = (*chain_of(site, verify), root.public_bytes(serialization.Encoding.DER))
+    assert verify(site.trust, whole, NOW) is verify(site.trust, whole, NOW)  # its CA belongs to the path
+    kept = (identity_module._PARTICIPANTS, identity_module._COORDINATORS)
+    before = [len(each) for each in kept]
+    verify(site.trust, chain, NOW)
+    assert [len(each) for each in kept] == before
+    without_check(monkeypatch, TrustAnchors, verify.__name__, "nothing-beside-the-path")
+    getattr(site.trust, verify.__name__)(chain, NOW)
+    assert sum(len(each) for each in kept) == sum(before) + 1
+
+
 def test_chains_are_bounded_and_the_one_longest_unseen_goes() -> None:
     leaf = x509.load_der_x509_certificate(Site().chain[0])
     chains = VerifiedChains[str](most=2)
@@ -180,6 +197,8 @@ def test_chains_are_bounded_and_the_one_longest_unseen_goes() -> None:
     chains.keep(b"c", VerifiedChain.of("c", [leaf], [leaf]))
     assert [chains.find(key, NOW) is not None for key in (b"a", b"b", b"c")] == [True, False, True]
     assert len(chains) == 2
-    chains.keep(b"c", VerifiedChain.of("c again", [leaf], [leaf]))
+    chains.keep(b"a", VerifiedChain.of("a again", [leaf], [leaf]))
     assert len(chains) == 2
+    chains.keep(b"d", VerifiedChain.of("d", [leaf], [leaf]))
+    assert [chains.find(key, NOW) is not None for key in (b"a", b"c", b"d")] == [True, False, True]
     assert 10_000 < identity_module._PARTICIPANTS._most < 100_000  # a whole cohort, and no more than some megabytes
