@@ -364,6 +364,7 @@ MUTANTS: Final = (
            "tests/unit/test_suites.py"),
     _unchecked("join-without-the-extra", "secagg/masked/advertise_keys.py", "suite-installed",
                "tests/unit/test_suites.py"),
+    _unchecked("restored-without-the-extra", "secagg/schemes.py", "restored-suite", "tests/unit/test_suites.py"),
     _unchecked("open-without-the-extra", _OPENING, "suite-to-open", "tests/unit/test_suites.py"),
     _unchecked("suite-of-no-masks", "secagg/config.py", "suite-without-masks", "tests/unit/test_suites.py"),
     Mutant("chunk-that-ends-early", _MASKED,

@@ -13,7 +13,7 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.errors import ConfigError, MissingExtraError, PolicyViolation
+from secagg.errors import ConfigError, MissingExtraError, PolicyViolation, SavedStateError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.masked import advertise_keys, scheme
 from secagg.masked.masks import pairwise_mask_key, self_mask_key
@@ -25,6 +25,7 @@ from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import decode_config, encode_config
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config, start
+from tests.saving import brought_back, join_all, memory_keys
 
 AES, AEGIS = Suite.X25519_SHA256_AES128, Suite.X25519_SHA256_AEGIS128X4
 NAMES = participant_names(5)
@@ -102,6 +103,21 @@ def test_without_the_extra_a_participant_refuses_before_it_makes_a_key(monkeypat
     assert len(made) == 2 * len(NAMES)
     with pytest.raises(MissingExtraError, match=MISSING):
         run.play()
+
+
+def test_without_the_extra_a_saved_participant_is_refused_and_stays_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, run = memory_keys(), start(aegis_config())
+    join_all(run, keys)
+    participant = run.participants[NAMES[0]]
+    membership, sealed = participant.membership, schemes.save(participant, keys)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "aeg.aegis128x4", None)  # importing it fails
+        with pytest.raises(MissingExtraError, match=MISSING):
+            brought_back(sealed, membership, keys)
+        without_check(patch, schemes, "_check_ours", "restored-suite")
+        assert brought_back(sealed, membership, keys).awaits  # the twin: its key is gone, and it fails late
+    with pytest.raises(SavedStateError, match="restored before"):
+        brought_back(sealed, membership, keys)
 
 
 @pytest.mark.usefixtures("_without_aeg")
