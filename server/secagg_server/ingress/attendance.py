@@ -41,7 +41,7 @@ class _Asked:
     Attributes:
         members: whose sum, as in the order; empty for a piece of unmasking.
         size: of the answer in bytes.
-        answer: the bytes; None if the door is lost.
+        answer: the bytes; None if the door is lost, or cannot make the piece.
         came: what has come of them.
     """
 
@@ -107,7 +107,7 @@ class Doors:
         return None if answer is None else words_of(answer, dtype)
 
     def piece(self, door: Door, piece: MaskRange) -> "Future[bytearray | None]":
-        """Ask the door for a piece of unmasking: its words, or None if the door is lost."""
+        """Ask the door for a piece of unmasking: its words, or None if the door is lost or cannot."""
         size = (piece.stop - piece.start) * word_dtype(piece.bits).itemsize
         return self._ask(door, pb.Order(piece=piece.encode()), _Asked(b"", size)).answer
 
@@ -201,6 +201,11 @@ class Doors:
         asked = attending.asked.get(part.number)
         if asked is None:
             raise NotInRoundError("nobody waits for this")
+        if part.failure and not asked.members:  # a piece of unmasking, which can be made elsewhere
+            self._log.error("door_disagrees", door=attending.door.hex(), detail=part.failure[:200])
+            del attending.asked[part.number]
+            asked.give(None)
+            return
         try:
             self._take(asked, part)
         except DecodeError as error:

@@ -1,4 +1,4 @@
-"""Unmasking on the workers: pieces go to the doors that are there; what a lost door leaves undone is done here."""
+"""Unmasking on the workers: pieces go to the doors that are there; what a door leaves undone is done here."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -31,8 +31,9 @@ class SpreadOut:
         """See `secagg.masked.ranges.Workers`."""
         waiting = iter(pieces)
         under_way: dict[Future[bytearray | None], Asked] = {}
+        unable: set[Door] = set()
         while True:
-            for door in self._free(under_way):
+            for door in self._free(under_way, unable):
                 for piece in islice(waiting, 1):
                     under_way[self._doors.piece(door, piece)] = piece, door
             if not under_way:
@@ -44,15 +45,17 @@ class SpreadOut:
                     self._doors.lose(door)
             undone = []
             for future in done:
-                piece, _ = under_way.pop(future)
+                piece, door = under_way.pop(future)
                 answer = future.result()
                 if answer is None:
                     undone.append(piece)
+                    unable.add(door)
                 else:
                     yield piece, words_of(answer, word_dtype(piece.bits))
             yield from self._here(undone, total)
 
-    def _free(self, under_way: dict["Future[bytearray | None]", Asked]) -> list[Door]:
-        """The doors that take another piece, each as often as it has room."""
+    def _free(self, under_way: dict["Future[bytearray | None]", Asked], unable: set[Door]) -> list[Door]:
+        """The doors that take another piece, each as often as it has room. A door that left one undone has none."""
         busy = [door for _, door in under_way.values()]
-        return [door for room in range(AT_A_DOOR, 0, -1) for door in self._doors.there if busy.count(door) < room]
+        able = [door for door in self._doors.there if door not in unable]
+        return [door for room in range(AT_A_DOOR, 0, -1) for door in able if busy.count(door) < room]

@@ -132,8 +132,12 @@ class Worker:
         await self._hand(life, _parts(life, order.number, order.give.members, words))
 
     async def _make(self, life: Life, order: pb.Order) -> None:
-        piece = MaskRange.decode(order.piece)
-        words = await asyncio.to_thread(piece.sum)
+        try:
+            words = await asyncio.to_thread(MaskRange.decode(order.piece).sum)
+        except SecAggError as error:  # as without what makes the masks of the round's suite
+            failure = pb.HandPart(door=life.door, number=order.number, failure=str(error))
+            await self._hand(life, iter([failure]))
+            return
         await self._hand(life, _parts(life, order.number, b"", words))
 
     async def _hand(self, life: Life, parts: Iterator[pb.HandPart]) -> None:

@@ -127,8 +127,10 @@ PROCESS: Final[Mapping[str, LogEvent]] = {
     ),
     "door_disagrees": LogEvent(
         level="error",
-        meaning="An ingress worker handed in something else than it was asked for. It counts as lost.",
-        to_do="Report it, with both logs: it is an error of secagg, or somebody else has the coordinator's key.",
+        meaning="An ingress worker handed in something else than it was asked for, and counts as lost; or it cannot "
+        "make a piece of unmasking, which the coordinator makes then.",
+        to_do="If `detail` names an extra, install it where the worker runs. Else report it, with both logs: it is an "
+        "error of secagg, or somebody else has the coordinator's key.",
         fields=("door", "detail"),
     ),
     "head_attended": LogEvent(

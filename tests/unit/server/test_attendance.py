@@ -1,15 +1,19 @@
 """The head's side of the link without a network: what workers may hand in, and what it counts for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
 from secagg_server.ingress import attendance
+from secagg_server.ingress import worker as ingress_worker
 from secagg_server.ingress.attendance import Doors, pack_members, unpack_members
+from secagg_server.ingress.life import Life
 from secagg_server.ingress.unmasking import SpreadOut
 
+from secagg.config import Suite
 from secagg.context import RoundId
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
@@ -21,6 +25,7 @@ from secagg.rounds.doors import Door
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.v1 import link_pb2 as pb
 from tests.rounds import make_config
+from tests.serving import ROOMY
 
 CONFIG = make_config(5)
 ROUND = RoundId(bytes(16))
@@ -211,6 +216,47 @@ async def test_a_lost_door_leaves_its_pieces_to_the_head() -> None:
         serving = asyncio.create_task(serve(east, most=1))
         check(await unmask(doors))
         await serving
+
+
+async def test_a_door_that_cannot_make_a_piece_is_asked_no_more_and_stays() -> None:
+    async with working(EAST) as (doors, (east,)):
+        asked = []
+
+        async def refuse() -> None:
+            while True:
+                order = await east.orders.get()
+                asked.append(order.number)
+                doors.take(pb.HandPart(door=EAST, number=order.number, failure="needs the extra fast"))
+
+        refusing = asyncio.create_task(refuse())
+        check(await unmask(doors))
+        assert 1 <= len(asked) <= 2  # as many as it has at once
+        assert doors.attends(EAST)  # with the vectors that it holds
+        refusing.cancel()
+
+
+class Listening:
+    """The head, as a worker calls it: keeps what is handed in."""
+
+    def __init__(self) -> None:
+        self.handed: list[pb.HandPart] = []
+
+    async def call(self, name: str, requests: Iterable[bytes]) -> AsyncIterator[bytes]:
+        assert name == "Hand"
+        self.handed += map(pb.HandPart.FromString, requests)
+        yield pb.HandReply().SerializeToString()
+
+
+async def test_a_worker_without_the_suite_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aeg.aegis128x4", None)  # importing it fails
+    suite = Suite.X25519_SHA256_AEGIS128X4
+    piece = MaskRange(suite, 32, 0, 64, (Mask(Secret(bytes(suite.key_size)), negative=False),))
+    head = Listening()
+    worker = ingress_worker.Worker(head, "127.0.0.1:7443", ROOMY)  # type: ignore[arg-type]
+    await worker._make(Life(EAST, ROOMY), pb.Order(number=7, piece=piece.encode()))
+    [part] = head.handed
+    assert (part.number, part.door) == (7, EAST)
+    assert "needs the extra fast" in part.failure
 
 
 async def test_without_doors_the_head_makes_all_pieces() -> None:
