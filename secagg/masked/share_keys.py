@@ -12,9 +12,11 @@ is named later, with the model's digest.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from secagg.config import ThreatModel
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.errors import DecodeError, ProtocolViolation
+from secagg.events import Event
 from secagg.masked import shares
 from secagg.messages import AdvertiseKeys, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys
 from secagg.rounds import dealing
@@ -73,15 +75,26 @@ class ShareKeysPhase(DealingPhase):
             self.kind.check_size(entry, signed=bool(members.identities), sender=name)  # check: C93
 
     def isolated(self, alive: set[Index]) -> set[Index]:
-        """On a ring, those whose secrets could not be recovered: too few of their neighbours are left."""
+        """On a ring, those whose secrets could not be recovered: too few of their neighbours are left. A semi-honest
+        round does not go on without them: who drops out there must not depend on the ring.
+        """
         state = self.state
-        if state.round.config.ring is None:
-            return set()  # t members are left, or the round ends
+        if state.round.config.ring is None or state.round.config.threat_model is ThreatModel.SEMI_HONEST:
+            return set()
         gone = state.members.at.keys() - alive
         alone = isolated(state.graph, alive, gone, state.round.config.share_threshold)
         for index in alone:
             del self.accepted[index]
         return alone
+
+    def close(self, alive: set[Index]) -> list[Event]:
+        """Everybody in U2 has neighbours there, enough to recover its secrets.
+
+        Raises:
+            RoundAborted: BELOW_THRESHOLD.
+        """
+        self.state.check_shares(alive)
+        return []
 
     def answer(self, index: Index) -> ShareDelivery:
         """What the member's neighbours in U2 sealed to it and, where it is named later, the model.

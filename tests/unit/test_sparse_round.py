@@ -13,6 +13,7 @@ from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.crypto.rng import SeededRng
 from secagg.errors import AbortReason, DecodeError, NotInRoundError, ProtocolViolation
 from secagg.events import DropReason, ParticipantDropped
+from secagg.masked.share_keys import ShareKeysPhase
 from secagg.messages import (
     MASKED_PHASES,
     AdvertiseKeys,
@@ -198,17 +199,18 @@ def test_who_lost_too_many_neighbours_is_isolated_and_counts_as_gone_for_the_res
     assert isolated(complete, {Index(1), Index(2)}, map(Index, (3, 4, 5)), 3) == {1, 2}
 
 
-def one_alone() -> tuple[Run, ParticipantId, list[ParticipantId]]:
-    """A round in which 3 of 9 are left about one member, and its name, and who dropped around it."""
-    config = sparse(SEMI_HONEST)
+def one_alone(threat_model: ThreatModel) -> tuple[Run, ParticipantId, list[ParticipantId]]:
+    """A round in which too few are left about one member alone, and its name, and who dropped around it."""
+    config = sparse(threat_model)
     graph = graph_of(config)
-    gone = [NAMES[graph.order[place] - 1] for place in (6, 7, 8, 9, 11, 12)]
+    around = (4, 5, 9, 11, 15, 16) if threat_model is ACTIVE else (6, 7, 8, 9, 11, 12)
+    gone = [NAMES[graph.order[place] - 1] for place in around]
     run = start(config, hook=stopping(dict.fromkeys(gone, Phase.SHARE_KEYS)))
     return run, NAMES[graph.order[10] - 1], gone
 
 
 def test_who_is_isolated_drops_out_before_shares_are_delivered() -> None:
-    run, alone, gone = one_alone()
+    run, alone, gone = one_alone(ACTIVE)
     run.play()
     told = [e for e in run.events if isinstance(e, ParticipantDropped) and e.reason is DropReason.ISOLATED]
     assert told == [ParticipantDropped(Phase.SHARE_KEYS, alone, DropReason.ISOLATED)]
@@ -219,11 +221,23 @@ def test_who_is_isolated_drops_out_before_shares_are_delivered() -> None:
 
 def test_without_it_they_would_refuse_what_they_get(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secagg.masked.share_keys.isolated", lambda *_: set())
-    run, alone, _ = one_alone()
+    monkeypatch.setattr(ShareKeysPhase, "close", lambda *_: [])
+    run, alone, _ = one_alone(ACTIVE)
     run.play()
     refusal = run.errors[alone]
     assert isinstance(refusal, ProtocolViolation)
-    assert "below threshold 4" in str(refusal)
+    assert "below threshold 8" in str(refusal)
+
+
+def test_a_semi_honest_round_ends_rather_than_go_on_without_one_that_is_isolated() -> None:
+    """Whom the ring isolates would be gone because of the ring, and the bound of *cut* counts others alone."""
+    run, alone, _ = one_alone(SEMI_HONEST)
+    run.play()
+    failure = run.coordinator.failure
+    assert failure is not None
+    assert failure.reason is AbortReason.BELOW_THRESHOLD
+    assert f"secrets of 1 participants: 3 of 9 do for {alone}" in str(failure)
+    assert not any(isinstance(e, ParticipantDropped) and e.reason is DropReason.ISOLATED for e in run.events)
 
 
 # --- how it ends otherwise --------------------------------------------------------------------------------------------
