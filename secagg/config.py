@@ -47,8 +47,8 @@ UNNAMED_MODEL: Final = bytes(DIGEST_SIZE)
 
 
 MAX_GRINDING_S: Final = 600.0
-"""The longest time in which an active coordinator may collect keys for a ring, in seconds. The parameters of a ring
-bear as many tries as can be made in that time.
+"""The longest time that a round on a ring may allow for collecting keys where the coordinator may lie, in seconds.
+Participants do not measure it: what the parameters of a ring bear is 2^60 tries, in whatever time.
 """
 
 
