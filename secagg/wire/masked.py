@@ -57,7 +57,7 @@ _NUMBERS: Final = 1 << 32
 
 
 def write_chunk(chunk: MaskedInputChunk) -> bytes:
-    """What protobuf makes of the chunk, with one copy of the payload instead of three."""
+    """What protobuf makes of a chunk that has a payload, with one copy of the payload instead of three."""
     number, size = pb.MaskedInputChunk(number=chunk.number).SerializeToString(), len(chunk.payload)
     length = bytearray()
     while size >= _LONG:

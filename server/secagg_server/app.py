@@ -114,7 +114,8 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
         AuditError: the audit log in `state_dir` is damaged.
         IdentityError: certificates or keys do not fit.
         MissingExtraError: there are privacy budgets, and nothing to account for them with; or traces are asked for,
-            and nothing to make them with.
+            and nothing to make them with; or a round that goes on has masks that nothing here can make. That round
+            stays as it was, and goes on when the extra is installed.
         StoreError: what is in `state_dir` is damaged, or of another release.
     """
     check_accounting(settings)

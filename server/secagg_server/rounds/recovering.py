@@ -108,6 +108,7 @@ class Recovery:
         """Take up every round, the oldest first.
 
         Raises:
+            MissingExtraError: nothing here can make the masks of a round that was open. It stays as it was.
             StoreError: the store itself cannot be read.
         """
         kept = await asyncio.to_thread(lambda: list(self._store.kept()))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.storage.records import Aborted, DeadlinePassed, UploadCompleted, WrongShareRefused
 
+from secagg.config import Suite
 from secagg.context import RoundId
 from secagg.encoding import packing
 from secagg.encoding.pipeline import Pipeline
-from secagg.errors import AbortReason, RoundAborted
+from secagg.errors import AbortReason, MissingExtraError, RoundAborted
 from secagg.events import WrongShares
 from secagg.messages import Phase
 from secagg.robust.grouping import Groups
@@ -173,6 +175,19 @@ async def test_a_journal_that_does_not_fit_together_fails_by_name_and_others_go_
     assert world.safe.rounds[ROUND].broken_off  # no later process tries it again
     assert await world.live()
     assert isinstance(world.rounds.find(ROUND).outcome, RoundAborted)
+
+
+async def test_a_process_without_the_suite_of_a_round_does_not_start_and_the_next_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    aegis = replace(ACTIVE_ROUND, suite=Suite.X25519_SHA256_AEGIS128X4)
+    world = await stopped(tmp_path, 6, Scenario("aegis", aegis, PEOPLE))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "aeg.aegis128x4", None)  # importing it fails
+        with pytest.raises(MissingExtraError, match="needs the extra fast"):
+            await world.live()
+    assert await world.live()
+    assert world.check_end()
 
 
 async def test_a_round_whose_chunks_are_missing_gives_no_sum(tmp_path: Path) -> None:
