@@ -9,7 +9,7 @@ from threading import Event
 import grpc
 import numpy as np
 import pytest
-from secagg_server.calls import data_plane, statuses
+from secagg_server.calls import data_plane
 from secagg_server.certificates import callers
 from secagg_server.rounds import hosted
 
@@ -292,12 +292,12 @@ async def test_a_certificate_that_expires_on_a_live_connection(tmp_path: Path, m
         error = await refused(people[0].find(round_id=round_id), grpc.StatusCode.UNAUTHENTICATED)
         assert isinstance(error, AuthenticationError)
         assert "expired" in str(error)
-        genuine = callers.Callers.of
+        genuine = callers.Callers.of_shown
 
-        def then(self: callers.Callers, context: statuses.Context) -> tuple[callers.Caller, bool]:
-            return genuine(callers.Callers(self._trust, self._denied, time.time), context)
+        def then(self: callers.Callers, pem: bytes) -> tuple[callers.Caller, bool]:
+            return genuine(callers.Callers(self._trust, self._denied, time.time), pem)
 
-        monkeypatch.setattr(callers.Callers, "of", then)
+        monkeypatch.setattr(callers.Callers, "of_shown", then)
         await people[0].find(round_id=round_id)  # the twin: with the clock of then, it is let in
 
 

@@ -290,6 +290,7 @@ def draw(
         typer.Argument(exists=True, dir_okay=False, readable=True, help="What scale and peers printed with --json."),
     ],
     report: Annotated[Path, typer.Option(help="The HTML page.")] = Path("secagg-bench.html"),
+    as_json: Annotated[bool, typer.Option("--json", help="Say in one JSON document where the page is.")] = False,
 ) -> None:
     """Draw one page of what several runs found: limits of the machine, ratios to others, curves, and how busy it was.
 
@@ -301,7 +302,10 @@ def draw(
     check_writable(report)
     lines = [line for path in files for line in read(path.read_text(encoding="utf-8", errors="replace"), path.name)]
     report.write_text(render(lines), encoding="utf-8")
-    typer.echo(f"drawn: {report}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"report": str(report)}))
+    else:
+        typer.echo(f"drawn: {report}", err=True)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A round on a Ray cluster of several nodes, all on this machine, while workers and nodes are killed: the exact sum."""
+"""A round on a Ray cluster of several nodes, all on this machine, while workers are killed: the exact sum."""
 
 import asyncio
 import time
@@ -39,9 +39,6 @@ class Machines:
 
     def add(self) -> None:
         self.nodes.append(self.cluster.add_node(num_cpus=1, resources={RESOURCE: 1}))
-
-    def kill(self) -> None:
-        self.cluster.remove_node(self.nodes.pop(0), allow_graceful=False)
 
 
 @pytest.fixture(scope="module")
@@ -155,12 +152,7 @@ def kill_worker(on: Site, machines: Machines) -> None:
     the_ray.kill(on.actors[0], no_restart=False)
 
 
-def kill_node(on: Site, machines: Machines) -> None:
-    """The oldest node: another one is there by now, to which Ray takes its worker."""
-    machines.kill()
-
-
-KILLS = {"worker": kill_worker, "node": kill_node}
+KILLS = {"worker": kill_worker}
 PHASES = [Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.CONSISTENCY_CHECK, Phase.UNMASK]
 
 
@@ -169,8 +161,6 @@ async def killed_in_each_phase(folder: Path, machines: Machines, kill: Callable[
     with joined(settings) as ray:
         async with on_ray(ray, settings) as on:
             for phase in PHASES:
-                if kill is kill_node:
-                    machines.add()
                 await begin(on)
                 first, *others = on.people
                 await asyncio.gather(*(on.play(player, before=phase) for player in on.people))

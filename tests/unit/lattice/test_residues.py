@@ -1,13 +1,14 @@
 """The wire form of ciphertexts: layout, strict unpacking, folding, digests."""
 
 import hashlib
+from itertools import product
 
 import numpy as np
 import pytest
 
 from secagg.crypto.labels import RESIDUES_DIGEST
 from secagg.crypto.transcript import frame
-from secagg.encoding.packing import CHUNK_BYTES
+from secagg.encoding.packing import CHUNK_BYTES, unpack
 from secagg.errors import DecodeError, LocalError, ProtocolViolation
 from secagg.lattice.layout import Layout, layout_of
 from secagg.lattice.modular import U64
@@ -31,10 +32,12 @@ def uniform(layout: Layout, seed: int = 0) -> U64:
     return np.stack([rng.integers(0, q, shape, dtype=np.uint64) for q in layout.primes], axis=2)
 
 
-def test_the_order_is_block_polynomial_prime_coefficient_lowest_bit_first() -> None:
+def test_the_order_is_block_polynomial_prime_coefficient() -> None:
     residues = uniform(SMALL)
-    total = sum(int(value) << (45 * i) for i, value in enumerate(residues.reshape(-1)))
-    assert int.from_bytes(pack_residues(residues, 45), "little") == total
+    blocks, polynomials, primes, degree = residues.shape
+    places = product(range(blocks), range(polynomials), range(primes), range(degree))
+    packed = pack_residues(residues, 45)
+    assert unpack(packed, residues.size, 45).tolist() == [int(residues[place]) for place in places]
 
 
 @pytest.mark.parametrize(("scheme", "custody"), CASES)
