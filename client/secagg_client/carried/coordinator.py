@@ -365,13 +365,12 @@ class CarriedRound:
     def _close_joining(self) -> list[Event]:
         """Everybody has answered, or is gone."""
         names = frozenset(name for peer, name in self._names.items() if peer not in self.dropped)
-        if len(names) >= self.config.fewest_members:
+        if len(names) >= (least := self.config.fewest_members):
             return self._engine.expect(names, self._clock())
         why = "; ".join(f"{peer}: {reason}" for peer, reason in list(self.dropped.items())[:5])
         return self._engine.abort(
             AbortReason.BELOW_THRESHOLD,
-            f"{len(names)} of {len(self._peers)} participants came, fewer than the {self.config.fewest_members} that "
-            f"are needed ({why})",
+            f"{len(names)} of {len(self._peers)} participants came, fewer than the threshold {least} ({why})",
         )
 
     def _note(self, events: list[Event]) -> None:

@@ -308,7 +308,7 @@ def test_a_ring_is_not_begun_with_fewer_peers_than_it_is_made_for() -> None:
     silent = set(participant_names(10)[:3])
     channel = play(ON_A_RING, 10, lose_up=lambda peer, _: peer in silent)
     assert isinstance(channel.round.outcome, RoundAborted)
-    assert "7 of 10 participants came, fewer than the 8 that are needed" in str(channel.round.outcome)
+    assert "7 of 10 participants came, fewer than the threshold 8" in str(channel.round.outcome)
 
 
 @in_processes
