@@ -150,7 +150,13 @@ AIMS: Final = (
     Aim("Masks added, against 1/(1/stream + 1/add)", 0.9, True, figure(LIMIT, "add_masks_to_limit_ratio"), _ratio),
     Aim("the same, AEGIS", 0.9, True, figure(LIMIT, "add_aegis_masks_to_limit_ratio"), _ratio),
     Aim("Share keys, against Flower (k = 100)", 100, True, beside("share keys", "semi-honest"), _ratio),
-    Aim(f"CPU time of a client, {_LARGE}, complete graph", 0.4, False, large("participant_complete_active"), seconds),
+    Aim(
+        f"CPU time of a client that verified the others' certificates before, {_LARGE}, complete graph",
+        0.4,
+        False,
+        large("participant_complete_active"),
+        seconds,
+    ),
     Aim("the same, ring", 0.08, False, large("participant_ring_active"), seconds),
     Aim(
         f"CPU time of unmasking, {_LARGE}, 300 dropped, complete (30 s on two cores)",

@@ -13,6 +13,7 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.prg import Words
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
+from secagg.errors import ConfigError
 from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
 from secagg.masked.ranges import one_after_the_other
 from secagg.tools.bench import large
@@ -89,3 +90,23 @@ def test_targets_are_those_of_the_sizes_that_they_speak_of() -> None:
     assert (names[0], names[3], len(names)) == ("participant_ring_semi_honest", "unmasking_ring_active", 8)
     assert not any(figure.target for figure in report.figures())
     assert all(figure.value >= 0 for figure in report.figures())
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"threads": 1, "repeats": 1}, {"colluding": 1}, {"expected": 1}, {"dropped": 1}]
+)
+def test_an_easier_round_has_no_targets(changes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    aims = []
+    monkeypatch.setattr(large, "_client", lambda _config, _setting, _named, aim: aims.append(aim))
+    monkeypatch.setattr(large, "_unmasking", lambda _config, _setting, _named, aim: aims.append(aim))
+    monkeypatch.setattr(large, "config_of", lambda *_: None)
+    large.measure(LargeSetting(**changes))
+    easier = any(name in {"colluding", "expected", "dropped"} for name in changes)
+    assert [aim is None for aim in aims] == 8 * [easier]
+
+
+@pytest.mark.parametrize("option", ["dropped", "expected", "colluding"])
+def test_somebody_must_be_left(option: str) -> None:
+    sizes = {"dropped": 1, "expected": 1, "colluding": 1, option: 20}
+    with pytest.raises(ConfigError, match=f"--{option} 20 leaves none of 20"):
+        large.measure(LargeSetting(20, 10, **sizes))

@@ -21,6 +21,7 @@ from secagg.crypto.polynomial import PRIME
 from secagg.crypto.prg import Words
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.crypto.secret import Secret
+from secagg.errors import ConfigError
 from secagg.masked.accumulator import Accumulator
 from secagg.masked.advertise_keys import join
 from secagg.masked.ranges import Workers
@@ -232,15 +233,23 @@ class LargeSetting:
     repeats: int = 3
 
 
+_PLAIN: Final = LargeSetting()
 _CLIENT_AIMS: Final = {"complete": 0.400, "ring": 0.080}
 _UNMASK_AIMS: Final = {"complete": 30.0, "ring": 4.0}
-"""Seconds that are aimed at with 1000 participants, 100,000 values, and 300 who drop out before the unmasking."""
+"""Seconds that are aimed at with the sizes, dropouts and colluders of a plain `LargeSetting`."""
 
 
 def measure(setting: LargeSetting, progress: Callable[[str], None] = lambda _: None) -> Report:
-    """One participant's round and the coordinator's unmasking, on the complete graph and on a ring."""
+    """One participant's round and the coordinator's unmasking, on the complete graph and on a ring.
+
+    Raises:
+        ConfigError: nobody would be left, or no ring is safe with these sizes.
+    """
+    for option in ("dropped", "expected", "colluding"):
+        if getattr(setting, option) >= setting.participants:
+            raise ConfigError(f"--{option} {getattr(setting, option)} leaves none of {setting.participants}; give less")
     machine = describe()
-    aimed = (setting.participants, setting.values, setting.dropped) == (1000, 100_000, 300)
+    aimed = replace(setting, threads=_PLAIN.threads, repeats=_PLAIN.repeats) == _PLAIN
     sections = []
     for graph in ("ring", "complete"):
         for threat_model in (ThreatModel.SEMI_HONEST, ThreatModel.ACTIVE):
