@@ -1,5 +1,6 @@
 """What a round's configuration says, as people read it in the audit log: no floats, and nothing that is long."""
 
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
@@ -16,6 +17,8 @@ def readable(config: RoundConfig) -> dict[str, Any]:
         "max_participants": config.max_participants,
         "threshold": config.threshold,
         "max_colluding": config.max_colluding,
+        "suite": config.suite.name,
+        "graph": "complete" if config.ring is None else asdict(config.ring),
         "encoding": encoding.text if isinstance(encoding, Pipeline) else repr(encoding),
         "arrays": len(config.schema.arrays),
         "vector_len": config.vector_len,

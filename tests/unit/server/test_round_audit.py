@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from secagg_server.audit.configurations import readable
 from secagg_server.audit.people import MOST, People
 from secagg_server.audit.rounds import MOST_OF_ONE, RoundAudit
 from secagg_server.storage.records import DeadlinePassed, Ended, Entry, Received, RoundRecord, Withheld
@@ -26,6 +27,7 @@ from secagg.messages import AdvertiseKeys, Leave, LeaveReason, ParticipantId, Ph
 from secagg.programs.audit import reading
 from secagg.programs.audit.log import AuditLog
 from secagg.rounds.releases import Release
+from secagg.sparse.ring import Ring
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.configuration import encode_config
 from tests.auditing import NOW, Deployment
@@ -176,3 +178,17 @@ def test_people_are_bounded() -> None:
     assert people.of(ParticipantId("p0")) == {"organisation": "", "fingerprint": ""}
     assert people.of(ParticipantId(f"p{MOST}"))["organisation"] == "north"
     assert len(people._known) == MOST
+
+
+def test_the_log_says_on_which_graph_a_round_was() -> None:
+    ring = Ring(degree=6, neighbour_threshold=6, committee=5, committee_threshold=4, min_participants=8)
+    sparse = readable(make_config(10, threshold=7, max_colluding=0, graph=ring))
+    assert sparse["graph"] == {
+        "degree": 6,
+        "neighbour_threshold": 6,
+        "committee": 5,
+        "committee_threshold": 4,
+        "min_participants": 8,
+    }
+    assert readable(CONFIG)["graph"] == "complete"
+    assert readable(CONFIG)["suite"] == "X25519_SHA256_AES128"
