@@ -81,7 +81,7 @@ def test_a_piece_does_not_show_its_keys() -> None:
         {0: 9},  # another suite
         {1: 0},
         {1: 65},
-        {9: 1},  # the start is within a range
+        {9: 1, 17: 2},  # the start is within a range
         {17: 0},  # an empty range
         {15: 4},  # a range that is too long
         {21: 3},  # more keys to add than there are

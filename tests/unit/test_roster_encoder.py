@@ -31,6 +31,15 @@ def test_each_member_is_shown_its_own_entries_behind_one_list() -> None:
         assert read(list(encoder.parts(shown(*indices)))) == shown(*indices)
 
 
+def test_a_list_in_several_parts_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "LISTED_IN_PART", 400)
+    encoder = RosterEncoder()
+    for own in (1, 2):
+        parts = list(encoder.parts(shown(own, own + 1)))
+        assert len(parts) == 5
+        assert read(parts) == shown(own, own + 1)
+
+
 def test_a_whole_roster_is_the_same_for_everyone() -> None:
     encoder, whole = RosterEncoder(), Roster(tuple(MEMBERS.values()))
     parts = list(encoder.parts(whole))
