@@ -430,6 +430,14 @@ def test_only_the_committee_signs_the_result(monkeypatch: pytest.MonkeyPatch) ->
     assert result.signature(outsider, _refusing) == b""
 
 
+def test_a_result_waits_for_no_signature_of_who_does_not_sign() -> None:
+    engine = start(active(certify=True)).play()
+    result = Result.of(engine.round, engine.roster, NAMES, bytes(32))
+    everyone = {Index(i) for i in range(1, PEOPLE + 1)}
+    assert not Certification(result, everyone).closed
+    assert Certification(result, everyone - set(result.signers)).closed
+
+
 def _refusing(message: bytes) -> bytes:
     raise LocalError("signed")
 

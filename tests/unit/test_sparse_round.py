@@ -11,13 +11,15 @@ from secagg import roster as rosters
 from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.crypto.rng import SeededRng
-from secagg.errors import AbortReason, DecodeError, NotInRoundError, ProtocolViolation
+from secagg.errors import AbortReason, ConfigError, DecodeError, NotInRoundError, ProtocolViolation
 from secagg.events import DropReason, ParticipantDropped
 from secagg.masked.share_keys import ShareKeysPhase
 from secagg.messages import (
     MASKED_PHASES,
     AdvertiseKeys,
     Index,
+    Leave,
+    LeaveReason,
     Listing,
     Member,
     ParticipantId,
@@ -38,7 +40,7 @@ from secagg.wire.keys import decode_roster, encode_roster
 from secagg.wire.limits import PART_COST, roster_bytes
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.conversing import Conversation
-from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start, true_sum
+from tests.rounds import ACTIVE, NOW, SEMI_HONEST, make_config, start, true_sum
 from tests.saving import Rebirths
 
 PEOPLE = 20
@@ -292,6 +294,21 @@ def test_a_round_needs_as_many_members_as_the_ring_is_made_for(people: int) -> N
 
 
 # --- what is kept of it -----------------------------------------------------------------------------------------------
+
+
+def test_a_ring_does_not_wait_for_fewer_members_than_it_is_made_for() -> None:
+    """13 may survive, and 14 must begin: so the round does not wait for others once 13 are left."""
+    with pytest.raises(ConfigError, match="13 participants are expected; the round needs 14"):
+        start(sparse()).coordinator.expect(NAMES[:13], NOW)
+    for excluded in (True, False):
+        engine = start(sparse()).coordinator
+        engine.expect(NAMES[:14], NOW)
+        if excluded:
+            engine.exclude([NAMES[0]], NOW)
+        else:
+            engine.receive(NAMES[0], Leave(LeaveReason.CANCELLED), NOW)
+        assert engine.failure is not None
+        assert "13 participants are left in AdvertiseKeys, fewer than the threshold 14" in str(engine.failure)
 
 
 def test_a_finished_round_still_shows_everyone_their_own_part_of_the_roster() -> None:
