@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from secagg_server import cli
+from secagg_server.settings import Settings
 
 PROGRAM = """
 import ctypes, threading
@@ -56,3 +58,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's own")
 def test_memory_of_chunks_is_used_again_without_the_kernel() -> None:
     assert faults("settle_allocator()") < 1000 < faults("")
+
+
+def test_a_coordinator_settles_its_allocator_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def stop(_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(cli, "settle_allocator", lambda: done.append("settled"))
+    monkeypatch.setattr(cli, "configure_logs", stop)
+    with pytest.raises(InterruptedError):
+        cli.serve(Settings.model_construct())
+    assert done == ["settled"]
