@@ -205,10 +205,16 @@ def one_alone(threat_model: ThreatModel) -> tuple[Run, ParticipantId, list[Parti
     """A round in which too few are left about one member alone, and its name, and who dropped around it."""
     config = sparse(threat_model)
     graph = graph_of(config)
-    around = (4, 5, 9, 11, 15, 16) if threat_model is ACTIVE else (6, 7, 8, 9, 11, 12)
-    gone = [NAMES[graph.order[place] - 1] for place in around]
+    around = (-6, -5, -1, 1, 5, 6) if threat_model is ACTIVE else (-4, -3, -2, -1, 1, 2)
+
+    def lost(place: int) -> set[Index]:
+        return {graph.order[(place + step) % PEOPLE] for step in (0, *around)}
+
+    place = min(range(PEOPLE), key=lambda place: len(lost(place) & graph.committee))  # enough are left to sign
+    alone = graph.order[place]
+    gone = [NAMES[i - 1] for i in sorted(lost(place) - {alone})]
     run = start(config, hook=stopping(dict.fromkeys(gone, Phase.SHARE_KEYS)))
-    return run, NAMES[graph.order[10] - 1], gone
+    return run, NAMES[alone - 1], gone
 
 
 def test_who_is_isolated_drops_out_before_shares_are_delivered() -> None:
