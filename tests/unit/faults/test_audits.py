@@ -11,6 +11,7 @@ from secagg.audit.entries import BEGINNING, Entry
 from secagg.tools.faults import world
 from secagg.tools.faults.checker import audits
 from secagg.tools.faults.checker.seen import Seen, read
+from secagg.tools.faults.history import Fault
 
 Change = Callable[[list[Entry]], list[Entry]]
 
@@ -91,3 +92,10 @@ def test_a_broken_chain_is_found() -> None:
     log, seen = _played()
     assert any("does not follow" in facts for _, facts in audits.broken(log.replace(b"joined", b"jailed", 1), seen))
     assert any("no line" in facts for _, facts in audits.broken(log[:-1], seen))
+
+
+def test_a_line_that_the_disk_changed_is_no_fault_of_the_coordinator() -> None:
+    log, seen = _played()
+    torn = log.replace(b'"joined"', b'"joined\0', 1)
+    assert any("does not follow" in facts for _, facts in audits.broken(torn, seen))
+    assert not list(audits.broken(torn, replace(seen, faults={Fault.BIT_ROT})))

@@ -403,9 +403,12 @@ def _gone(known: Round, seen: Seen, __: History) -> Iterator[str]:
 
 
 def _heard_again(known: Round, participant: str, gone: Shown) -> int | None:
-    """A call in which something new was sent after that, and which was answered as if nothing had been."""
+    """A call in which something new was sent after that, and which was answered as if nothing had been.
+
+    Whoever is in the sum may sign the result: that it is not waited for changes nothing about what it was told.
+    """
     answered = {reply.call: reply for reply in known.replies if reply.ok}
-    for name in (*ONCE, *UPLOADS, "Advertise"):
+    for name in (*(call for call in ONCE if call != "Certify"), *UPLOADS, "Advertise"):
         said = known.said.get((participant, name), [])
         before = {message for one in said if one.at <= gone.at for message in one.messages}
         for one in said:
