@@ -1,0 +1,63 @@
+/** Byte strings joined with their lengths, and the SHA-256 of that (PROTOCOL.md, sections 3 and 4). */
+import { createHash } from "node:crypto";
+
+export type Part = Uint8Array | string;
+
+export const LABEL = {
+  context: "secagg/v1/context",
+  inputContext: "secagg/v1/input-context",
+  model: "secagg/v1/model",
+  trustAnchors: "secagg/v1/trust-anchors",
+  roster: "secagg/v1/roster",
+  rosterEntry: "secagg/v1/roster-entry",
+  sparseRoster: "secagg/v1/sparse-roster",
+  graphContext: "secagg/v1/graph-context",
+  graphSeed: "secagg/v1/graph-seed",
+  graphPlace: "secagg/v1/graph-place",
+  graphCommittee: "secagg/v1/graph-committee",
+  advertiseKeysSignature: "secagg/v1/advertise-keys-signature",
+  consistencySignature: "secagg/v1/consistency-signature",
+  selfMaskCommitment: "secagg/v1/self-mask-commitment",
+  shareSealing: "secagg/v1/share-sealing",
+  share: "secagg/v1/share",
+  maskKeyShareDigest: "secagg/v1/mask-key-share-digest",
+  selfMaskShareDigest: "secagg/v1/self-mask-share-digest",
+  dealingSignature: "secagg/v1/dealing-signature",
+  refusedEntry: "secagg/v1/refused-entry",
+  pairwiseMask: "secagg/v1/pairwise-mask",
+  selfMask: "secagg/v1/self-mask",
+  stochasticRounding: "secagg/v1/stochastic-rounding",
+} as const;
+
+const bytesOf = (part: Part): Uint8Array => (typeof part === "string" ? Buffer.from(part, "utf8") : part);
+
+/** Four bytes, big-endian. */
+export function u32(value: number): Uint8Array {
+  const out = Buffer.alloc(4);
+  out.writeUInt32BE(value);
+  return out;
+}
+
+/** Each index as four bytes, joined. */
+export function indices(values: readonly number[]): Uint8Array {
+  return Buffer.concat(values.map(u32));
+}
+
+export function frame(...parts: Part[]): Uint8Array {
+  return Buffer.concat(
+    parts.flatMap((part) => {
+      const bytes = bytesOf(part);
+      return [u32(bytes.length), bytes];
+    }),
+  );
+}
+
+export function sha256(...parts: Uint8Array[]): Uint8Array {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
+
+export const digest = (...parts: Part[]): Uint8Array => sha256(frame(...parts));
+
+export const equal = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;

@@ -1,0 +1,42 @@
+/** Mask keys and mask streams (PROTOCOL.md, section 9). */
+import { LABEL, frame } from "./framing.js";
+import { type Words, wordsOf } from "./packing.js";
+import { SUITE, type Secret, agree, hkdf, keyStream } from "./primitives.js";
+
+const STRIDE_BYTES = 2 ** 18;
+
+/** `context` is the input context, or with a ring the graph context of it. */
+export function pairwiseMaskKey(own: Secret, peerKey: Uint8Array, roundId: Uint8Array, context: Uint8Array, ids: [string, string], culprit: string): Secret {
+  const [low, high] = [...ids].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  const info = frame(LABEL.pairwiseMask, SUITE, context, low!, high!);
+  return hkdf(agree(own, peerKey, culprit).reveal(), roundId, info, 16);
+}
+
+export function selfMaskKey(seed: Secret, roundId: Uint8Array, context: Uint8Array, id: string): Secret {
+  return hkdf(seed.reveal(), roundId, frame(LABEL.selfMask, SUITE, context, id), 16);
+}
+
+/** The first `size` bytes of one stride. */
+export function stride(key: Secret, number: number, size = STRIDE_BYTES): Uint8Array {
+  const counter = Buffer.alloc(16);
+  counter.writeUInt32BE(number, 8);
+  counter.writeUInt32BE(2, 12);
+  return keyStream(key, counter, size);
+}
+
+/** Add the words of a key's stream to `vector`, or subtract them, stride by stride. */
+export function addMask(vector: Words, key: Secret, sign: 1 | -1): void {
+  const word = vector.BYTES_PER_ELEMENT;
+  const each = STRIDE_BYTES / word;
+  for (let at = 0, number = 0; at < vector.length; at += each, number++) {
+    const size = Math.min(each, vector.length - at);
+    const mask = wordsOf(8 * word, stride(key, number, size * word));
+    if (vector instanceof BigUint64Array) {
+      const wide = mask as BigUint64Array;
+      for (let i = 0; i < size; i++) vector[at + i] = sign === 1 ? vector[at + i]! + wide[i]! : vector[at + i]! - wide[i]!;
+    } else {
+      const narrow = mask as Uint32Array;
+      for (let i = 0; i < size; i++) vector[at + i] = sign === 1 ? vector[at + i]! + narrow[i]! : vector[at + i]! - narrow[i]!;
+    }
+  }
+}
