@@ -1,0 +1,399 @@
+/**
+ * A participant of a masked round as a machine of states: messages in, messages out (PROTOCOL.md, section 12).
+ *
+ * Each state takes the one message that it awaits. `Participant` holds the current state and gives it up before it hands
+ * out an answer, so nothing is answered twice.
+ */
+import { type MessageInitShape, create, toBinary } from "@bufbuild/protobuf";
+
+import { type Identity, identify } from "./certificates.js";
+import { type Policy, type Round, contextOf, inputContextOf } from "./config.js";
+import {
+  AuthenticationError, COORDINATOR, DecodeError, LocalError, ModelMismatch, PolicyViolation, ProtocolViolation, RemoteError,
+} from "./errors.js";
+import { parseParts } from "./fields.js";
+import { LABEL, digest, equal, frame, indices } from "./framing.js";
+import { type Entry, type SparseGraph, entryDigest, graphContext, rosterDigest, sparseGraph, sparseRosterDigest } from "./graph.js";
+import { addMask, pairwiseMaskKey, selfMaskKey } from "./masks.js";
+import { type Sum, exposed } from "./memory.js";
+import { type Words, chunks } from "./packing.js";
+import { type Random, SUITE, Secret, agree, hkdf, open, publicKey, reduced, seal, sign, verifies } from "./primitives.js";
+import { isShare, split } from "./sharing.js";
+import {
+  type AdvertiseKeys, AdvertiseKeysSchema, ConsistencyCheckSchema, ConsistencyProofPartSchema, MaskedInputChunkSchema,
+  RosterPartSchema, ShareDeliveryPartSchema, ShareKeysPartSchema, SurvivorSetSchema, UnmaskPartSchema,
+} from "./wire/secagg/wire/v1/data_plane_pb.js";
+
+const SEAL_BYTES = 82;
+const ENTRY_BYTES = SEAL_BYTES + 64;
+const MAX_SIGNATURE = 72;
+const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+export type MessageName = "Roster" | "ShareDelivery" | "SurvivorSet" | "ConsistencyProof";
+
+/** What a participant is given when it joins. */
+export interface Setup {
+  readonly round: Round;
+  readonly roundId: Uint8Array;
+  readonly configBytes: Uint8Array;
+  /** The digest of our own model, as we computed it. */
+  readonly model: Uint8Array;
+  readonly id: string;
+  readonly policy: Policy;
+  readonly random: Random;
+  /** Where messages are signed: our key, our chain and the pinned CAs, in DER. */
+  readonly identity?: { readonly key: Secret; readonly chain: readonly Uint8Array[]; readonly authorities: readonly Uint8Array[] };
+  /** The encoded update. It is asked for once, when the model is known. */
+  readonly input: () => Words;
+  /** Sums that may hold our update; it grows before anything is revealed. */
+  readonly sums: Sum[];
+}
+
+/** The next state, or none after Unmask; and the answer in its parts. */
+interface Step {
+  readonly state: State | undefined;
+  readonly reply: Uint8Array[];
+}
+
+interface State {
+  readonly awaits: MessageName;
+  take(parts: readonly Uint8Array[], nowMs: number): Step;
+}
+
+const violation = (why: string, culprit: string | undefined = COORDINATOR): ProtocolViolation => new ProtocolViolation(why, culprit);
+
+function wellFormed(holds: boolean, what: string): void {
+  if (!holds) throw new DecodeError(what, COORDINATOR);
+}
+
+function checkIndices(values: readonly number[], what: string): void {
+  wellFormed(values.every((i) => i >= 1 && i <= 10_000), `${what}: an index is not 1 to 10,000`);
+  wellFormed(new Set(values).size === values.length, `${what}: an index comes twice`);
+}
+
+const ascending = (values: readonly number[]): boolean => values.every((v, i) => i === 0 || values[i - 1]! < v);
+
+interface Peer {
+  readonly entry: Entry;
+  readonly identity: Identity | undefined;
+}
+
+/** The roster as this participant checked it. */
+interface CheckedRoster {
+  readonly digest: Uint8Array;
+  /** Ids of all members; index i is at i - 1. */
+  readonly ids: readonly string[];
+  readonly own: number;
+  readonly peers: ReadonlyMap<number, Peer>;
+  readonly neighbours: readonly number[];
+  readonly graph: SparseGraph | undefined;
+  /** Shares that open a secret. */
+  readonly shareThreshold: number;
+}
+
+export class Participant {
+  #state: State | undefined;
+  readonly advertiseKeys: Uint8Array[];
+  /** The digest of the entry that was refused, for Leave. */
+  refusedEntry: Uint8Array | undefined;
+
+  constructor(setup: Setup) {
+    const first = joined(setup, (entry) => (this.refusedEntry = digest(LABEL.refusedEntry, entry)));
+    this.#state = first.state;
+    this.advertiseKeys = first.reply;
+  }
+
+  /** The message that is awaited, or nothing once all is said. */
+  get awaits(): MessageName | undefined {
+    return this.#state?.awaits;
+  }
+
+  /** Take the parts of a message. Any error ends the round for us: the state is gone before anything is checked. */
+  receive(name: MessageName, parts: readonly Uint8Array[], nowMs: number): Uint8Array[] {
+    const state = this.#state;
+    this.#state = undefined;
+    // check: awaited
+    if (state === undefined || state.awaits !== name) throw violation(`${name} is not the message that is awaited`);
+    const step = state.take(parts, nowMs);
+    this.#state = step.state;
+    return step.reply;
+  }
+}
+
+function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
+  const { round, roundId, configBytes, model, id, random, policy, identity } = setup;
+  if (round.active && identity === undefined) throw new LocalError("an active round needs a key, a chain and the pinned CAs");
+  const named = round.config.modelLater ? new Uint8Array(32) : model;
+  const context = contextOf(roundId, configBytes, named);
+  const inputContext = round.config.modelLater ? inputContextOf(context, model) : context;
+  const channel = new Secret(random(32));
+  const mask = new Secret(random(32));
+  const signedKeys = (owner: string, c: Uint8Array, s: Uint8Array): Uint8Array =>
+    frame(LABEL.advertiseKeysSignature, context, owner, c, s, "");
+  const signed = (message: Uint8Array): Uint8Array => (round.active ? sign(identity!.key, message) : new Uint8Array());
+  const own = create(AdvertiseKeysSchema, {
+    channelPublicKey: publicKey(channel),
+    maskPublicKey: publicKey(mask),
+    signature: signed(signedKeys(id, publicKey(channel), publicKey(mask))),
+    certificates: round.active ? [...identity!.chain] : [],
+  });
+
+  function checkKeys(keys: AdvertiseKeys | undefined): AdvertiseKeys {
+    if (keys === undefined) throw new DecodeError("a member without keys", COORDINATOR);
+    wellFormed(keys.channelPublicKey.length === 32 && keys.maskPublicKey.length === 32, "a public key has not 32 bytes");
+    wellFormed(keys.keyShareCommitment.length === 0, "a commitment in a masked round");
+    const certificates = keys.certificates;
+    wellFormed(certificates.length <= 4 && certificates.every((c) => c.length >= 1 && c.length <= 8192), "certificates");
+    wellFormed(round.active ? keys.signature.length >= 1 && certificates.length >= 1 : keys.signature.length + certificates.length === 0,
+      "signature and certificates do not fit the threat model");
+    wellFormed(keys.signature.length <= MAX_SIGNATURE, "a signature is too long");
+    return keys;
+  }
+
+  function enough(organisations: Iterable<Identity | undefined>, who: string): void {
+    if (!round.active) return;
+    const names = new Set([...organisations].flatMap((o) => (o ? [o.organisation] : [])));
+    if (names.size < (policy.minOrganisations ?? 0)) {
+      throw new PolicyViolation(`${who} have ${names.size} organisations, the policy demands ${policy.minOrganisations}`, COORDINATOR);
+    }
+  }
+
+  function checkRoster(parts: readonly Uint8Array[], nowMs: number): CheckedRoster {
+    const messages = parseParts(RosterPartSchema, parts);
+    const members = messages.flatMap((m) => m.members);
+    const listed = messages.flatMap((m) => m.listed);
+    const digests = Buffer.concat(messages.map((m) => m.entryDigests));
+    const ring = round.config.ring;
+    checkIndices(members.map((m) => m.index), "Roster");
+    const entries: Entry[] = members.map((m) => {
+      wellFormed(ID.test(m.participantId), "an id is malformed");
+      const keys = checkKeys(m.keys);
+      return { index: m.index, id: m.participantId, channelKey: keys.channelPublicKey, maskKey: keys.maskPublicKey, certificates: keys.certificates };
+    });
+    wellFormed(listed.every((one) => ID.test(one)) && digests.length === 32 * listed.length, "the list of members");
+    if ((listed.length > 0) !== (ring !== undefined)) throw violation("a list of members belongs to a sparse graph");
+    const ids = ring ? listed : entries.map((e) => e.id);
+    const least = ring?.minParticipants ?? round.config.threshold;
+    if (ids.length < least || ids.length > round.config.maxParticipants) throw violation(`${ids.length} members`);
+    if (!ids.every((one, i) => i === 0 || ids[i - 1]! < one)) throw violation("the ids of the roster do not ascend");
+    if (!ascending(entries.map((e) => e.index))) throw violation("the indices of the roster do not ascend");
+    const ownIndex = ids.indexOf(id) + 1;
+    if (ownIndex === 0) throw violation("we are not on the roster");
+    let graph: SparseGraph | undefined;
+    let roster: Uint8Array;
+    let neighbours: number[];
+    if (ring) {
+      const each = listed.map((_, i) => digests.subarray(32 * i, 32 * (i + 1)));
+      roster = sparseRosterDigest(listed, each);
+      graph = sparseGraph(context, roster, ids.length, ring.degree, ring.committee);
+      neighbours = graph.neighbours(ownIndex);
+      const due = [...new Set([ownIndex, ...neighbours, ...graph.committee])].sort((a, b) => a - b);
+      if (due.join() !== entries.map((e) => e.index).join()) throw violation("the entries are not those of the neighbours and the committee");
+      for (const entry of entries) {
+        if (ids[entry.index - 1] !== entry.id) throw violation("an entry is not at its place in the list");
+        if (!equal(each[entry.index - 1]!, entryDigest(entry))) throw violation("an entry has another digest than the list says");
+      }
+    } else {
+      if (!entries.every((e, i) => e.index === i + 1)) throw violation("the indices of the roster are not 1 to n");
+      roster = rosterDigest(entries);
+      neighbours = entries.map((e) => e.index).filter((i) => i !== ownIndex);
+    }
+    const keys = entries.flatMap((e) => [e.channelKey, e.maskKey]);
+    if (new Set(keys.map((k) => Buffer.from(k).toString("hex"))).size !== keys.length) throw violation("a public key comes twice");
+    if (!keys.every(reduced)) throw violation("a public key is not reduced");
+    const ours = members.find((m) => m.index === ownIndex)?.keys;
+    if (!ours || !equal(toBinary(AdvertiseKeysSchema, ours), toBinary(AdvertiseKeysSchema, own))) throw violation("our own entry was changed");
+    const peers = new Map<number, Peer>();
+    entries.forEach((entry, i) => {
+      let who: Identity | undefined;
+      if (round.active) {
+        who = identify(entry.certificates, identity!.authorities, nowMs);
+        if (who.id !== entry.id) throw violation(`the certificate of ${entry.id} names ${who.id}`);
+        if (!verifies(who.key, signedKeys(entry.id, entry.channelKey, entry.maskKey), members[i]!.keys!.signature)) {
+          throw new AuthenticationError(`the signature of ${entry.id}'s keys does not verify`, COORDINATOR);
+        }
+      }
+      peers.set(entry.index, { entry, identity: who });
+    });
+    enough([...peers.values()].map((p) => p.identity), "the members");
+    const shareThreshold = ring?.neighbourThreshold ?? round.config.threshold;
+    return { digest: roster, ids, own: ownIndex, peers, neighbours, graph, shareThreshold };
+  }
+
+  const awaitingRoster: State = {
+    awaits: "Roster",
+    take(parts, nowMs) {
+      const roster = checkRoster(parts, nowMs);
+      const sealContext = roster.graph ? graphContext(context, roster.digest) : context;
+      const agreed = new Map(roster.neighbours.map((v) => {
+        const { entry } = roster.peers.get(v)!;
+        return [v, agree(channel, entry.channelKey, entry.id)] as const;
+      }));
+      const seed = new Secret(random(32));
+      const holders = [...roster.neighbours, roster.own];
+      const maskShares = split(mask, roster.shareThreshold, holders, random);
+      const seedShares = split(seed, roster.shareThreshold, holders, random);
+      const shares = roster.neighbours.map((v) => {
+        const receiver = roster.peers.get(v)!.entry.id;
+        const [a, b] = [maskShares.get(v)!, seedShares.get(v)!];
+        const sealed = seal(sealKey(agreed.get(v)!, sealContext, id, receiver), Buffer.concat([a, b]), frame(LABEL.share, sealContext, id, receiver));
+        const content = Buffer.concat([sealed, ...shareDigests(id, receiver, a, b)]);
+        const signature = signed(dealt(roster, id, receiver, content));
+        return { peer: v, sealed: Buffer.concat([content, signature]) };
+      });
+      const commitment = digest(LABEL.selfMaskCommitment, context, id, seed.reveal());
+      const held = new Map([[roster.own, new Secret(Buffer.concat([maskShares.get(roster.own)!, seedShares.get(roster.own)!]))]]);
+      return {
+        state: awaitingShares(roster, sealContext, agreed, seed, held),
+        reply: inParts(shares).map((some, i) => toBinary(ShareKeysPartSchema, create(ShareKeysPartSchema, { shares: some, ...(i === 0 && { commitment }) }))),
+      };
+    },
+  };
+
+  const sealKey = (agreed: Secret, bound: Uint8Array, sender: string, receiver: string): Secret =>
+    hkdf(agreed.reveal(), roundId, frame(LABEL.shareSealing, SUITE, bound, sender, receiver), 16);
+
+  const shareDigests = (owner: string, holder: string, a: Uint8Array, b: Uint8Array): Uint8Array[] => [
+    digest(LABEL.maskKeyShareDigest, context, owner, holder, a),
+    digest(LABEL.selfMaskShareDigest, context, owner, holder, b),
+  ];
+
+  const dealt = (roster: CheckedRoster, sender: string, receiver: string, content: Uint8Array): Uint8Array =>
+    frame(LABEL.dealingSignature, context, roster.digest, sender, receiver, content);
+
+  /** Open one entry and check what it holds (C18, C19, C92). */
+  function opened(roster: CheckedRoster, bound: Uint8Array, agreed: Secret, from: number, entry: Uint8Array): Secret {
+    const { entry: sender, identity: who } = roster.peers.get(from)!;
+    const sealed = entry.subarray(0, SEAL_BYTES);
+    const content = entry.subarray(0, ENTRY_BYTES);
+    const refuse = (kind: typeof RemoteError, why: string): never => {
+      const blamed = !round.active || verifies(who!.key, dealt(roster, sender.id, id, content), entry.subarray(ENTRY_BYTES));
+      if (blamed) onRefused(entry);
+      throw new kind(`the entry of ${sender.id} ${why}`, blamed ? sender.id : undefined);
+    };
+    const pair = open(sealKey(agreed, bound, sender.id, id), sealed, frame(LABEL.share, bound, sender.id, id));
+    if (pair === undefined) return refuse(AuthenticationError, "does not open");
+    const [a, b] = [pair.subarray(0, 33), pair.subarray(33)];
+    if (!isShare(a) || !isShare(b)) refuse(DecodeError, "holds no share");
+    const digests = Buffer.concat(shareDigests(sender.id, id, a, b));
+    if (!equal(digests, entry.subarray(SEAL_BYTES, ENTRY_BYTES))) refuse(AuthenticationError, "does not fit its digests");
+    return new Secret(pair);
+  }
+
+  function awaitingShares(roster: CheckedRoster, sealContext: Uint8Array, agreed: ReadonlyMap<number, Secret>, seed: Secret, held: Map<number, Secret>): State {
+    return {
+      awaits: "ShareDelivery",
+      take(parts) {
+        const messages = parseParts(ShareDeliveryPartSchema, parts);
+        const shares = messages.flatMap((m) => m.shares);
+        checkIndices(shares.map((s) => s.peer), "ShareDelivery");
+        wellFormed(messages.every((m, i) => m.keyShares.length === 0 && (i === 0 || m.modelDigest.length === 0)), "ShareDelivery");
+        const named = messages[0]!.modelDigest;
+        wellFormed(named.length === 0 || named.length === 32, "a model digest has not 32 bytes");
+        for (const { sealed } of shares) {
+          const signature = sealed.length - ENTRY_BYTES;
+          wellFormed(round.active ? signature >= 1 && signature <= MAX_SIGNATURE : signature === 0, "an entry has another length");
+        }
+        if ((named.length > 0) !== round.config.modelLater) throw violation("a model is named exactly where it is named later");
+        if (named.length > 0 && !equal(named, model)) throw new ModelMismatch("another model was named", COORDINATOR);
+        if (!shares.every((s) => roster.neighbours.includes(s.peer))) throw violation("somebody who is no neighbour sent shares");
+        if (shares.length + 1 < roster.shareThreshold) throw violation("too few shares");
+        for (const { peer, sealed } of shares) held.set(peer, opened(roster, sealContext, agreed.get(peer)!, peer, sealed));
+        const bound = roster.graph ? graphContext(inputContext, roster.digest) : inputContext;
+        const keys = shares.map(({ peer }) => {
+          const other = roster.peers.get(peer)!.entry;
+          return { peer, key: pairwiseMaskKey(mask, other.maskKey, roundId, bound, [id, other.id], other.id) };
+        });
+        const vector = setup.input().slice();
+        if (vector.length !== round.vectorLen) throw new LocalError(`the input has ${vector.length} words instead of ${round.vectorLen}`);
+        addMask(vector, selfMaskKey(seed, roundId, bound, id), 1);
+        for (const { peer, key } of keys) addMask(vector, key, roster.own > peer ? 1 : -1);
+        const reply = chunks(vector, round.ringBits).map((payload, number) =>
+          toBinary(MaskedInputChunkSchema, create(MaskedInputChunkSchema, { number, payload })));
+        return { state: awaitingSurvivors(roster, held), reply };
+      },
+    };
+  }
+
+  function awaitingSurvivors(roster: CheckedRoster, held: ReadonlyMap<number, Secret>): State {
+    return {
+      awaits: "SurvivorSet",
+      take(parts) {
+        wellFormed(parts.length === 1, "SurvivorSet is one part");
+        const { survivors, dropped } = parseParts(SurvivorSetSchema, parts)[0]!;
+        checkIndices(survivors, "survivors");
+        checkIndices(dropped, "dropped");
+        wellFormed(ascending(survivors) && ascending(dropped), "the sets do not ascend");
+        const all = [...survivors, ...dropped];
+        if (new Set(all).size !== all.length) throw violation("survivors and dropped have a member in common");
+        if (!all.every((i) => i <= roster.ids.length)) throw violation("a stranger is in the sets");
+        const near = new Set([...roster.neighbours, roster.own]);
+        const shown = all.filter((i) => near.has(i)).sort((a, b) => a - b);
+        if (shown.join() !== [...held.keys()].sort((a, b) => a - b).join()) throw violation("the sets are not those who shared keys");
+        if (!survivors.includes(roster.own)) throw violation("we are no survivor");
+        if (survivors.length < round.config.threshold) throw violation("too few survivors");
+        enough(survivors.map((i) => roster.peers.get(i)?.identity), "the survivors");
+        remember(survivors.map((i) => roster.ids[i - 1]!));
+        if (!round.active) return { state: undefined, reply: unmask(held, survivors) };
+        const message = frame(LABEL.consistencySignature, inputContext, roster.digest, indices(survivors), indices(dropped));
+        const signs = roster.graph === undefined || roster.graph.committee.has(roster.own);
+        const check = create(ConsistencyCheckSchema, { signature: signs ? signed(message) : new Uint8Array() });
+        return { state: awaitingProof(roster, held, survivors, message), reply: [toBinary(ConsistencyCheckSchema, check)] };
+      },
+    };
+  }
+
+  /** C86, and the record of the sum in the same step. */
+  function remember(survivors: string[]): void {
+    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+    const sum: Sum = { roundId: hex(roundId), model: hex(model), purpose: round.purpose, threshold: round.config.threshold, survivors };
+    if (setup.sums.some((s) => s.roundId === sum.roundId)) throw new PolicyViolation("a sum of this round is on record", COORDINATOR);
+    const shown = exposed(setup.sums, sum);
+    if (shown.length > 0) throw new PolicyViolation(`with earlier sums this one shows ${shown.slice(0, 3).join(", ")}`, COORDINATOR);
+    setup.sums.push(sum);
+  }
+
+  function awaitingProof(roster: CheckedRoster, held: ReadonlyMap<number, Secret>, survivors: readonly number[], message: Uint8Array): State {
+    return {
+      awaits: "ConsistencyProof",
+      take(parts) {
+        const signatures = parseParts(ConsistencyProofPartSchema, parts).flatMap((m) => m.signatures);
+        checkIndices(signatures.map((s) => s.signer), "ConsistencyProof");
+        wellFormed(signatures.every((s) => s.signature.length >= 1 && s.signature.length <= MAX_SIGNATURE), "a signature has not 1 to 72 bytes");
+        const may = new Set(survivors.filter((i) => roster.graph === undefined || roster.graph.committee.has(i)));
+        if (!signatures.every((s) => may.has(s.signer))) throw violation("somebody signed who may not");
+        const least = round.config.ring?.committeeThreshold ?? round.config.threshold;
+        if (signatures.length < least) throw violation(`${signatures.length} signatures instead of ${least}`);
+        for (const { signer, signature } of signatures) {
+          const { entry, identity: who } = roster.peers.get(signer)!;
+          if (!verifies(who!.key, message, signature)) {
+            throw new AuthenticationError(`${entry.id} did not sign the sets that we were shown`, COORDINATOR);
+          }
+        }
+        return { state: undefined, reply: unmask(held, survivors) };
+      },
+    };
+  }
+
+  function unmask(held: ReadonlyMap<number, Secret>, survivors: readonly number[]): Uint8Array[] {
+    const shares: Revealed[] = [...held].map(([owner, pair]) => {
+      const bytes = pair.reveal();
+      return survivors.includes(owner)
+        ? { owner, share: { case: "selfMaskShare", value: bytes.slice(33) } }
+        : { owner, share: { case: "maskKeyShare", value: bytes.slice(0, 33) } };
+    });
+    return inParts(shares).map((some) => toBinary(UnmaskPartSchema, create(UnmaskPartSchema, { shares: some })));
+  }
+
+  return { state: awaitingRoster, reply: [toBinary(AdvertiseKeysSchema, own)] };
+}
+
+type Revealed = NonNullable<MessageInitShape<typeof UnmaskPartSchema>["shares"]>[number];
+
+/** Lists of at most 4,000 entries of at most 230 bytes: parts below 1 MiB. At least one. */
+function inParts<T>(list: readonly T[]): T[][] {
+  const parts: T[][] = [];
+  for (let at = 0; at === 0 || at < list.length; at += 4000) parts.push(list.slice(at, at + 4000));
+  return parts;
+}
+

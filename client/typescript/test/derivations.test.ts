@@ -1,0 +1,185 @@
+/** The derivations of PROTOCOL.md against their vectors. */
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { contextOf, inputContextOf, parseConfig, checkConfig } from "../src/config.js";
+import { encode, encodeValues, roundingKey, roundingWords } from "../src/encoding.js";
+import { DecodeError, SecAggError } from "../src/errors.js";
+import { LABEL, digest, frame, indices } from "../src/framing.js";
+import { entryDigest, graphContext, rosterDigest, safeRing, sparseGraph, sparseRosterDigest } from "../src/graph.js";
+import { pairwiseMaskKey, selfMaskKey, stride } from "../src/masks.js";
+import { exposed } from "../src/memory.js";
+import { chunks, pack, unpack, valuesPerChunk, wordBits, wordsOf, zeros } from "../src/packing.js";
+import { Secret, agree, hkdf, open, publicKey, seal, sign } from "../src/primitives.js";
+import { isShare, join, split } from "../src/sharing.js";
+import { ThreatModel } from "../src/wire/secagg/wire/v1/config_pb.js";
+import { type Vector, bytes, float, hex, load } from "./vectors.js";
+
+const secret = (text: string): Secret => new Secret(bytes(text));
+const numbers = (list: Iterable<number | bigint>): string => Array.from(list, String).join();
+const entry = (m: Vector) => ({
+  index: m.index, id: m.participant_id, channelKey: bytes(m.channel_public_key), maskKey: bytes(m.mask_public_key),
+  certificates: m.certificates.map(bytes),
+});
+
+test("framing", () => {
+  for (const c of load("framing").cases) {
+    assert.equal(hex(frame(...c.parts.map(bytes))), c.frame);
+    assert.equal(hex(digest(...c.parts.map(bytes))), c.digest);
+  }
+});
+
+test("context and input context", () => {
+  const v = load("context");
+  const roundId = bytes(v.frame).subarray(4 + 17 + 4, 4 + 17 + 4 + 16);
+  assert.equal(hex(contextOf(roundId, bytes(v.config), bytes(v.model_digest))), v.context);
+  const w = load("input-context");
+  assert.equal(hex(inputContextOf(bytes(w.context), bytes(w.model_digest))), w.input_context);
+});
+
+test("X25519", () => {
+  const v = load("published-x25519");
+  for (const m of v.multiplications) assert.equal(hex(agree(secret(m.scalar), bytes(m.u)).reveal()), m.result);
+  assert.equal(hex(publicKey(secret(v.agreement.private_a))), v.agreement.public_a);
+});
+
+test("mask keys", () => {
+  const v = load("mask-keys");
+  const [roundId, context] = [bytes(v.round_id), bytes(v.context)];
+  [0, 1].forEach((i) => {
+    const key = pairwiseMaskKey(secret(v.pairwise.private_keys[i]), bytes(v.pairwise.public_keys[1 - i]), roundId, context,
+      [v.pairwise.ids[i], v.pairwise.ids[1 - i]], "");
+    assert.equal(hex(key.reveal()), v.pairwise.key);
+  });
+  assert.equal(hex(selfMaskKey(secret(v.self_mask.seed), roundId, context, v.self_mask.participant_id).reveal()), v.self_mask.key);
+});
+
+test("mask stream", () => {
+  const v = load("mask-stream");
+  for (const c of v.cases) {
+    const from = (c.start * c.word_bits) / 8 % 2 ** 18;
+    const part = stride(secret(v.key), c.stride).slice(from, from + c.bytes.length / 2);
+    assert.equal(hex(part), c.bytes);
+    assert.equal(numbers(wordsOf(c.word_bits, part)), numbers(c.words));
+  }
+});
+
+test("packing", () => {
+  const v = load("packing");
+  for (const c of v.cases) {
+    const values = zeros(wordBits(c.bits), c.values.length);
+    c.values.forEach((x: number | bigint, i: number) => (values[i] = (values instanceof BigUint64Array ? BigInt(x) : x) as never));
+    assert.equal(hex(pack(values, c.bits)), c.packed, `${c.bits} bits, ${c.values.length} values`);
+    assert.equal(numbers(unpack(bytes(c.packed), values.length, c.bits)), numbers(c.values));
+  }
+  for (const c of v.refused) assert.throws(() => unpack(bytes(c.packed), c.count, c.bits), DecodeError);
+});
+
+test("chunks", () => {
+  for (const c of load("chunks").cases) {
+    assert.equal(valuesPerChunk(c.bits), c.values_per_chunk);
+    if (c.vector_len > 2 ** 20) continue;
+    assert.deepEqual(chunks(zeros(wordBits(c.bits), c.vector_len), c.bits).map((x) => x.length), c.sizes);
+  }
+});
+
+test("secret sharing", () => {
+  const v = load("secret-sharing");
+  for (const c of v.cases) {
+    const drawn = bytes(c.coefficient_bytes.join(""));
+    const holders = Object.keys(c.shares).map(Number);
+    const shares = split(secret(c.secret), c.threshold, holders, () => drawn);
+    for (const [holder, share] of shares) assert.equal(hex(share), c.shares[holder]);
+    const some = new Map<number, Uint8Array>(c.reconstruction.holders.map((h: number) => [h, shares.get(h)!]));
+    assert.equal(hex(join(some).reveal()), c.secret);
+  }
+  for (const text of v.not_a_share) assert.equal(isShare(bytes(text)), false);
+});
+
+test("sealing", () => {
+  const v = load("sealing");
+  for (const d of v.directions) {
+    const agreed = agree(secret(d.sender_private_key), bytes(d.receiver_public_key));
+    const key = hkdf(agreed.reveal(), bytes(v.round_id), frame(LABEL.shareSealing, v.suite, bytes(v.context), d.sender, d.receiver), 16);
+    const associated = frame(LABEL.share, bytes(v.context), d.sender, d.receiver);
+    assert.equal(hex(seal(key, bytes(d.plaintext), associated)), d.sealed);
+    assert.equal(hex(open(key, bytes(d.sealed), associated)!), d.plaintext);
+  }
+});
+
+test("signed bytes", () => {
+  const v = load("signed-bytes");
+  const roster = rosterDigest(v.members.map(entry));
+  const message = frame(LABEL.consistencySignature, bytes(v.context), roster, indices(v.survivors), indices(v.dropped));
+  assert.equal(hex(message), v.consistency_check.signed);
+  assert.equal(hex(sign(secret(v.private_scalar_test_only), message)), v.consistency_check.signature);
+  assert.equal(hex(sign(secret(v.private_scalar_test_only), bytes(v.advertise_keys.signed))), v.advertise_keys.signature);
+});
+
+test("rosters and the ring", () => {
+  const v = load("sparse-roster");
+  const digests = v.members.map((m: Vector) => entryDigest(entry(m)));
+  v.members.forEach((m: Vector, i: number) => assert.equal(hex(digests[i]), m.entry_digest));
+  assert.equal(hex(sparseRosterDigest(v.members.map((m: Vector) => m.participant_id), digests)), v.digest);
+  for (const c of load("sparse-graph").cases) {
+    const graph = sparseGraph(bytes(c.context), bytes(c.roster_digest), c.members, c.degree, c.committee_size);
+    assert.deepEqual(graph.ring, c.ring);
+    assert.deepEqual([...graph.committee].sort((a, b) => a - b), c.committee);
+    for (const [index, near] of Object.entries(c.neighbours)) assert.deepEqual(graph.neighbours(Number(index)), near);
+    assert.equal(hex(graphContext(bytes(c.context), bytes(c.roster_digest))), c.graph_context);
+  }
+});
+
+test("parameters of rings", () => {
+  for (const c of load("sparse-parameters").cases) {
+    const r = c.ring;
+    const ring = { degree: r.degree, neighbourThreshold: r.neighbour_threshold, committee: r.committee,
+      committeeThreshold: r.committee_threshold, minParticipants: r.min_participants };
+    const config = { maxParticipants: c.max_participants, threshold: c.threshold, maxColluding: c.max_colluding,
+      threatModel: ThreatModel[c.threat_model as "ACTIVE"], deadlines: { advertiseKeysMs: 1n } };
+    const check = (): void => safeRing(ring as never, config as never);
+    if (c.safe) check();
+    else assert.throws(check, SecAggError, JSON.stringify(c));
+  }
+});
+
+test("configuration", () => {
+  for (const c of load("configuration").cases) {
+    const round = checkConfig(parseConfig(bytes(c.bytes)));
+    assert.deepEqual([round.ringBits, round.wordBits, round.vectorLen, round.purpose, round.config.task],
+      [c.ring_bits, c.word_bits, c.vector_len, c.purpose, c.task]);
+  }
+});
+
+test("encoding of floats", () => {
+  for (const c of load("encoding").cases) {
+    const seed = secret(c.rounding_seed);
+    assert.equal(hex(roundingKey(seed).reveal()), c.rounding_key);
+    const words = roundingWords(seed, c.values.length);
+    assert.equal(numbers(words), numbers(c.uniform_words));
+    const out: number[] = [];
+    encodeValues(out, 0, c.values.map(float), words, { clip: float(c.clip), valueBits: c.value_bits, weight: c.weight, maxWeight: c.max_weight });
+    assert.equal(numbers([...out, c.weight]), numbers(c.encoded));
+  }
+  for (const c of load("ranges").cases) {
+    const config = parseConfig(bytes(c.config));
+    if (config.pipeline) continue;
+    for (const p of c.people) {
+      const update = Object.fromEntries(Object.entries(p.values as Record<string, string[]>).map(([name, list]) => [name, list.map(float)]));
+      assert.equal(numbers(encode(checkConfig(config), update, p.weight, secret(p.rounding_seed))), numbers(p.encoded));
+    }
+  }
+});
+
+test("encoding of integers", () => {
+  for (const c of load("integers").cases) {
+    const round = checkConfig(parseConfig(bytes(c.config)));
+    assert.equal(round.ringBits, c.ring_bits);
+    for (const p of c.people) assert.equal(numbers(encode(round, p.values, 1, secret("00".repeat(32)))), numbers(p.encoded));
+  }
+});
+
+test("sums of the same model", () => {
+  const sum = (s: Vector) => ({ roundId: "", model: s.model, purpose: s.purpose, threshold: s.threshold, survivors: s.survivors });
+  for (const c of load("differencing").cases) assert.deepEqual(exposed(c.before.map(sum), sum(c.sum)), c.exposed, c.title);
+});

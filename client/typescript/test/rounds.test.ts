@@ -1,0 +1,120 @@
+/** Whole rounds, and what a participant must refuse, at the steps of participants alone. */
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { type Policy, type Round, acceptOffer, parseConfig } from "../src/config.js";
+import { encode } from "../src/encoding.js";
+import { RemoteError } from "../src/errors.js";
+import type { Sum } from "../src/memory.js";
+import { type MessageName, Participant } from "../src/participant.js";
+import { Secret } from "../src/primitives.js";
+import { type Vector, bytes, hex, load, names } from "./vectors.js";
+
+const ROUNDS = ["round-semi-honest", "round-active", "round-semi-honest-model-later", "round-active-model-later",
+  "round-semi-honest-sparse", "round-active-sparse"];
+
+function policyOf(p: Vector = {}): Policy {
+  return {
+    ...(p.tasks && { tasks: p.tasks }), ...(p.threat_models && { threatModels: p.threat_models }),
+    ...(p.min_cohort && { minCohort: p.min_cohort }), ...(p.min_honest && { minHonest: p.min_honest }),
+    ...(p.min_colluding_share && { minColludingShare: String(p.min_colluding_share) }),
+    ...(p.min_organisations && { minOrganisations: p.min_organisations }),
+    ...(p.require_complete_graph && { requireCompleteGraph: true }),
+  };
+}
+
+function updateOf(round: Round, update: Record<string, string>): Record<string, Float32Array | Float64Array> {
+  return Object.fromEntries(round.config.arrays.map((spec) => {
+    const data = new Uint8Array(bytes(update[spec.name]!)).buffer;
+    return [spec.name, spec.dtype === 1 ? new Float32Array(data) : new Float64Array(data)];
+  }));
+}
+
+function participantOf(v: Vector, id: string, policy: Policy, sums: Sum[]): Participant {
+  const p = v.participants[id];
+  const r = p.random;
+  const model = bytes(v.model_digest);
+  const round = acceptOffer(bytes(v.config), model, policy, "train");
+  const drawn = [r.channel_private_key, r.mask_private_key, r.self_mask_seed, r.mask_key_coefficients, r.self_mask_coefficients];
+  return new Participant({
+    round, id, model, policy, sums, roundId: bytes(v.round_id), configBytes: bytes(v.config),
+    random: () => bytes(drawn.shift()),
+    input: () => encode(round, updateOf(round, p.update), p.weight, new Secret(bytes(p.rounding_seed))),
+    ...(p.identity && { identity: { key: new Secret(bytes(p.identity.private_scalar_test_only)),
+      chain: p.identity.certificates?.map(bytes) ?? [bytes(p.identity.certificate)], authorities: [bytes(v.authority.certificate)] } }),
+  });
+}
+
+function part(v: Vector, one: Vector): Uint8Array {
+  if (typeof one === "string") return bytes(one);
+  return Buffer.concat(one.pieces.map((piece: Vector) => {
+    if (typeof piece === "string") return bytes(piece);
+    if (piece.byte !== undefined) return Buffer.alloc(piece.times, bytes(piece.byte));
+    return bytes(v.messages[piece.message].parts[piece.part]).subarray(piece.from, piece.to);
+  }));
+}
+
+const play = (p: Participant, v: Vector, message: Vector, step: Vector): Uint8Array[] =>
+  p.receive(message.type as MessageName, message.parts.map((one: Vector) => part(v, one)), step.now_ms);
+
+for (const name of ROUNDS) {
+  test(name, () => {
+    const v = load(name);
+    for (const id of Object.keys(v.participants)) {
+      let p: Participant | undefined;
+      for (const step of v.steps.filter((s: Vector) => s.at === id)) {
+        if (step.do === "join") p = participantOf(v, id, {}, []);
+        const replies = step.do === "join" ? p!.advertiseKeys : play(p!, v, v.messages[step.message], step);
+        const expected = (step.expect?.replies ?? []).flatMap((r: string) => v.messages[r].parts);
+        assert.deepEqual(replies.map(hex), expected, `${id} at ${step.message ?? "join"}`);
+      }
+    }
+  });
+}
+
+function refused(vector: Vector, act: () => unknown): void {
+  assert.throws(act, (error: unknown) => {
+    const { error: kind, culprit } = vector.expect ?? vector.steps.at(-1).expect;
+    assert.ok(error instanceof RemoteError, String(error));
+    assert.equal(error.constructor.name, kind, error.message);
+    if (culprit !== undefined) assert.equal(error.culprit, culprit, error.message);
+    return true;
+  });
+}
+
+for (const name of names().filter((n) => n.startsWith("failure-"))) {
+  const f = load(name);
+  if (f.kind === "failure" && ROUNDS.includes(f.round) && f.steps.at(-1).at !== "coordinator") {
+    test(name, () => {
+      const v = load(f.round);
+      const at = f.steps.at(-1).at;
+      const policy = policyOf(f.policy);
+      const sums: Sum[] = [];
+      const mine = v.steps.slice(0, f.after).filter((s: Vector) => s.at === at);
+      const p = participantOf(v, at, policy, sums);
+      for (const step of mine) if (step.do === "receive") play(p, v, v.messages[step.message], step);
+      for (const [i, s] of (f.released ?? []).entries()) {
+        if (s.survivors.includes(at)) {
+          sums.push({ roundId: String(i), model: v.model_digest, purpose: s.purpose ?? "train", ...s });
+        }
+      }
+      for (const step of f.steps.slice(0, -1)) if (step.do === "receive") play(p, v, f.messages[step.message] ?? v.messages[step.message], step);
+      const last = f.steps.at(-1);
+      refused(f, () => play(p, v, f.messages[last.message] ?? v.messages[last.message], last));
+    });
+  }
+  if (f.kind === "offer") {
+    const more = f.followed_by ? f.followed_by.bytes.repeat(f.followed_by.times) : "";
+    const config = bytes(f.config + more);
+    let masked = true;
+    try {
+      masked = parseConfig(config).homomorphic === undefined;
+    } catch (error) {
+      masked = error instanceof RemoteError;
+    }
+    const other = f.policy.custodies || f.policy.schemes || f.policy.allow_experimental !== undefined;
+    test(name, { skip: !masked || other ? "a homomorphic round" : false }, () => {
+      refused(f, () => acceptOffer(config, bytes(f.model_digest), policyOf(f.policy), f.purpose ?? "train"));
+    });
+  }
+}
