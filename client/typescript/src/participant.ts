@@ -144,7 +144,7 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
     wellFormed(keys.keyShareCommitment.length === 0, "a commitment in a masked round");
     const certificates = keys.certificates;
     wellFormed(certificates.length <= 4 && certificates.every((c) => c.length >= 1 && c.length <= 8192), "certificates");
-    wellFormed(round.active ? keys.signature.length >= 1 && certificates.length >= 1 : keys.signature.length + certificates.length === 0,
+    wellFormed(round.active || keys.signature.length + certificates.length === 0,
       "signature and certificates do not fit the threat model");
     wellFormed(keys.signature.length <= MAX_SIGNATURE, "a signature is too long");
     return keys;
@@ -271,6 +271,7 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
       if (blamed) onRefused(entry);
       throw new kind(`the entry of ${sender.id} ${why}`, blamed ? sender.id : undefined);
     };
+    if (content.length !== ENTRY_BYTES) return refuse(AuthenticationError, "is cut off");
     const pair = open(sealKey(agreed, bound, sender.id, id), sealed, frame(LABEL.share, bound, sender.id, id));
     if (pair === undefined) return refuse(AuthenticationError, "does not open");
     const [a, b] = [pair.subarray(0, 33), pair.subarray(33)];
@@ -290,10 +291,8 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
         wellFormed(messages.every((m, i) => m.keyShares.length === 0 && (i === 0 || m.modelDigest.length === 0)), "ShareDelivery");
         const named = messages[0]!.modelDigest;
         wellFormed(named.length === 0 || named.length === 32, "a model digest has not 32 bytes");
-        for (const { sealed } of shares) {
-          const signature = sealed.length - ENTRY_BYTES;
-          wellFormed(round.active ? signature >= 1 && signature <= MAX_SIGNATURE : signature === 0, "an entry has another length");
-        }
+        const longest = ENTRY_BYTES + (round.active ? MAX_SIGNATURE : 0);
+        wellFormed(shares.every((s) => s.sealed.length <= longest), "an entry is too long");
         if ((named.length > 0) !== round.config.modelLater) throw violation("a model is named exactly where it is named later");
         if (named.length > 0 && !equal(named, model)) throw new ModelMismatch("another model was named", COORDINATOR);
         if (!shares.every((s) => roster.neighbours.includes(s.peer))) throw violation("somebody who is no neighbour sent shares");
