@@ -126,6 +126,7 @@ export function checkConfig(config: RoundConfig): Round {
   const values = checkArrays(config);
   if (config.homomorphic) throw new PolicyViolation("this client takes part in masked rounds only", COORDINATOR);
   if (config.pipeline) throw new PolicyViolation("this client has no pipelines", COORDINATOR);
+  if (config.groups) throw new PolicyViolation("this client takes part in no rounds in groups yet", COORDINATOR);
   if (config.suite !== Suite.X25519_SHA256_AES128) throw new PolicyViolation("this client has no AEGIS-128X4", COORDINATOR);
 
   let width: number;
