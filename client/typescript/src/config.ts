@@ -132,10 +132,9 @@ export function checkConfig(config: RoundConfig): Round {
   let width: number;
   if (config.integers) {
     const bounds = integerBounds(config);
-    const groups = BigInt(config.groups?.count ?? 1);
     for (const { min, max } of [config.integers, ...bounds]) {
       demand(min >= -(2n ** 62n) && min < max && max <= 2n ** 62n, "-2^62 <= min < max <= 2^62");
-      const most = BigInt(n) * groups * (magnitude(min) > magnitude(max) ? magnitude(min) : magnitude(max));
+      const most = BigInt(n) * (magnitude(min) > magnitude(max) ? magnitude(min) : magnitude(max));
       demand(most < 2n ** 63n, "sums of integers must stay below 2^63");
     }
     width = Math.max(...bounds.map(({ min, max }) => bitLength(max - min)));
