@@ -18,9 +18,12 @@ COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 
 CHECKED := secagg server client tests docs deploy
 SECONDS_EACH ?= 10
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
+TYPESCRIPT := client/typescript
+# What a participant reads and writes: the messages of the data plane, and what it saves.
+TYPESCRIPT_PROTOS := $(addprefix secagg/wire/v1/,config.proto data_plane.proto errors.proto saved_state.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo redteam test fuzz frameworks deployment lint format docs lock proto sync chart vectors clean
+.PHONY: help demo redteam test fuzz frameworks typescript deployment lint format docs lock proto sync chart vectors clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +42,9 @@ fuzz: build/fuzz/.installed ## Fuzz every reader of bytes for SECONDS_EACH (10),
 
 frameworks: $(FRAMEWORKS)/.installed ## Test the plug-ins beside Flower, NVIDIA FLARE and torch, in .venv-frameworks
 	$(FRAMEWORKS)/bin/pytest tests/frameworks
+
+typescript: $(TYPESCRIPT)/src/wire/.generated ## Check and test the participant in TypeScript; needs Node 20 or later, and npm
+	cd $(TYPESCRIPT) && npm test
 
 deployment: $(INSTALLED) $(CHECKERS) $(HELM) ## Test image, chart, units, dashboards and pages; needs docker, promtool, chromium, systemd-analyze
 	$(BIN)/pytest tests/deployment
@@ -128,8 +134,20 @@ $(FRAMEWORKS)/.installed: requirements-frameworks.lock pyproject.toml
 	$(FRAMEWORKS)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+$(TYPESCRIPT)/node_modules/.installed: $(TYPESCRIPT)/package-lock.json
+	cd $(TYPESCRIPT) && npm ci --ignore-scripts
+	touch $@
+
+$(TYPESCRIPT)/src/wire/.generated: $(TYPESCRIPT)/node_modules/.installed $(PROTOC) $(PROTOS)
+	rm -rf $(@D)
+	mkdir $(@D)
+	cd proto && ../build/proto/bin/python -m grpc_tools.protoc -I. \
+		--plugin=protoc-gen-es=../$(TYPESCRIPT)/node_modules/.bin/protoc-gen-es --es_out=../$(@D) \
+		--es_opt=target=ts,import_extension=js $(TYPESCRIPT_PROTOS)
+	touch $@
+
 clean: ## Remove the environments and everything that tools leave behind
-	rm -rf $(VENV) $(FRAMEWORKS) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) $(addprefix $(TYPESCRIPT)/,build node_modules src/wire) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Hashes cover every package, the build backend included: hence no build isolation here.

@@ -17,6 +17,7 @@ CI_RUNS: Final = {
     "make lint": "make lint",
     "make redteam": "make redteam",
     "make test": "make test",
+    "make typescript": "make typescript",
     "pip install '.[server]'": EACH_EXTRA,
     "pip install '.[flower,dp]'": EACH_EXTRA,
     "pip install '.[flower]'": EACH_EXTRA,
