@@ -4,6 +4,7 @@ from typing import Final
 
 COMMANDS: Final = {
     "bench": "secagg.tools.commands.bench:app",
+    "conformance": "secagg.tools.commands.conformance:app",
     "demo": "secagg.tools.commands.demo:demo",
     "faults": "secagg.tools.commands.faults:app",
     "plan": "secagg.tools.commands.plan:plan",

@@ -1,0 +1,16 @@
+"""Holds a program of anybody's to the protocol: `secagg conformance`.
+
+The program plays one participant. It reads one JSON object from each line of its standard input, and answers each with
+one line on its standard output (docs/conformance.md has all of them). The runner plays the coordinator.
+
+    lines.py          what is asked and answered, and what an answer may be
+    program.py        the program's process: starts it, asks it, waits no longer than a limit
+    cases.py          one case and its verdict; plays many
+    requests.py       the requests, made from a round as vectors state it
+    from_vectors.py   the cases of proto/vectors that one participant can play
+    report.py         the verdicts as JSON, as JUnit's XML, and as a badge
+    expected.py       the list of cases that are known to fail
+    adapter.py        secagg's own participant as such a program; an example to copy
+
+A case is found by its number: the name of its vector's file, with the participant behind it for a whole round.
+"""

@@ -1,0 +1,198 @@
+"""secagg's own participant as a program for the runner: `python -m secagg.tools.runner.adapter`.
+
+It shows what an adapter is: it reads a line, does what it says with the participant, and writes a line.
+"""
+
+import json
+import sys
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import IO, Any
+
+from secagg_client.participation.terms import Contribution
+
+from secagg.config import RoundConfig, Suite
+from secagg.context import Round, RoundId, bind
+from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.rng import Rng, SystemRng
+from secagg.crypto.secret import Secret
+from secagg.errors import AuthenticationError, LocalError, MissingExtraError, NotInRoundError, RemoteError
+from secagg.homomorphic.vectors import Backend
+from secagg.masked.vector import MaskedVector
+from secagg.messages import ParticipantId, Roster, SurvivorSet
+from secagg.receipts import Receipt, Statement
+from secagg.roster import COORDINATOR
+from secagg.rounds.certification import Result
+from secagg.rounds.membership import Credentials, Membership
+from secagg.rounds.releases import remembering
+from secagg.schemes import Participant, take_part
+from secagg.tools.conformance import fixtures, wire
+from secagg.tools.conformance.document import Document
+from secagg.tools.conformance.replay.round import Draws, draw_sizes, read_arrays, read_policy, read_release, refusal
+from secagg.tools.runner.lines import VERSION, Feature
+from secagg.wire.agreement import decode_proof
+from secagg.wire.configuration import decode_config
+from secagg.wire.parsing import parse
+from secagg.wire.receipts import decode_receipt
+from secagg.wire.results import decode_aggregate, sums_digest
+from secagg.wire.v1 import data_plane_pb2 as pb
+
+
+def features() -> frozenset[Feature]:
+    """What this adapter has here: no homomorphic rounds, and AEGIS where its package is installed."""
+    left_out = {Feature.HOMOMORPHIC}
+    try:
+        Suite.X25519_SHA256_AEGIS128X4.mask_cipher.require()
+    except MissingExtraError:
+        left_out.add(Feature.AEGIS)
+    return frozenset(Feature) - left_out
+
+
+def main(source: IO[str] = sys.stdin, sink: IO[str] = sys.stdout) -> None:
+    """Answer every line of `source` with one in `sink`, until there is no more."""
+    adapter = Adapter()
+    for line in source:
+        print(json.dumps(adapter.answer(json.loads(line)), separators=(",", ":")), file=sink, flush=True)
+
+
+class Adapter:
+    """One participant at a time."""
+
+    def __init__(self) -> None:
+        self._joined: Joined | None = None
+
+    def answer(self, request: Document) -> Document:
+        """What comes of a request, as a line says it.
+
+        Raises:
+            LocalError: there is no such request, or it comes before a participant joined.
+        """
+        try:
+            match request["do"]:
+                case "describe":
+                    has = sorted(feature.value for feature in features())
+                    return {"version": VERSION, "name": "secagg", "release": "0", "features": has}
+                case "join":
+                    self._joined = None
+                    self._joined = Joined(request)
+                    return _sends([self._joined.participant.advertisement])
+                case "receive":
+                    return _sends(self._joins.receive(request))
+                case "receipt":
+                    self._joins.believe(request)
+                    return {"believes": True}
+                case "aggregate":
+                    return {"believes": True, "sums": self._joins.sums(request["parts"])}
+                case other:
+                    raise LocalError(f"the runner asks for {other!r}, which this adapter does not know")
+        except (RemoteError, NotInRoundError) as error:
+            told = refusal(error)
+            return {"refuses": told.pop("error"), "text": str(error)[:200]} | told
+
+    @property
+    def _joins(self) -> "Joined":
+        if self._joined is None:
+            raise LocalError("the runner hands over a message before it asked to join")
+        return self._joined
+
+
+class Joined:
+    """A participant in its round, and what it was shown there."""
+
+    def __init__(self, request: Document) -> None:
+        """Errors as of `decode_config`, `Contribution.check_asked` and `take_part`."""
+        self._request = request
+        config_bytes = bytes.fromhex(request["config"])
+        self.config: RoundConfig = decode_config(config_bytes)
+        round_id = RoundId(bytes.fromhex(request["round_id"]))
+        self._model_digest = bytes.fromhex(request["model_digest"])
+        self.round = Round(round_id, self.config, bind(round_id, config_bytes, self.config.model_digest))
+        self._roster: Roster | None = None
+        self._survivors: SurvivorSet | None = None
+        self._digest = b""
+        released = (read_release(told, self.config, self._model_digest) for told in request["released"])
+        membership = Membership(
+            self.round,
+            ParticipantId(request["participant_id"]),
+            read_policy(request["policy"]),
+            self._rng(),
+            self._credentials,
+            remembering(*released),
+        )
+        self._contribution(request["purpose"]).check_asked(self.round)
+        vector = None if self.config.model_later else self._encoded()
+        self.participant: Participant = take_part(membership, vector, _no_backend)
+
+    def _contribution(self, purpose: str) -> Contribution:
+        update = read_arrays(self._request["update"], self.config.schema)
+        return Contribution(update=update, weight=1, model_digest=self._model_digest, purpose=purpose)
+
+    def _rng(self) -> Rng:
+        if "random" not in self._request:
+            return SystemRng()
+        stated = self._request["random"]
+        return Draws(bytes.fromhex(stated[name]) for name in draw_sizes(self.config))
+
+    @cached_property
+    def _credentials(self) -> Credentials | None:
+        told = self._request.get("identity")
+        if told is None or not self.config.signed:
+            return None
+        identity = fixtures.identity(bytes.fromhex(told["certificate"]), told["private_scalar"])
+        return Credentials(identity, TrustAnchors.from_pem(fixtures.pem(bytes.fromhex(told["ca"]))))
+
+    def _encoded(self) -> Any:
+        flat = self.config.schema.check(read_arrays(self._request["update"], self.config.schema))
+        seed = Secret(bytes.fromhex(self._request["rounding_seed"]))
+        context = self.round.about(self._model_digest).input_context
+        return self.config.code.encode(flat, self._request["weight"], seed, context)
+
+    def receive(self, request: Document) -> list[wire.Protocol]:
+        """What is sent in answer to a message; errors as of `Session.receive`."""
+        message = wire.decode(request)
+        if self.participant.needs_vector:
+            self.participant.provide(self._encoded(), self._model_digest)
+        reply = self.participant.receive(message, request["now_ms"] / 1000)
+        if isinstance(message, Roster):
+            self._roster = message
+        elif isinstance(message, SurvivorSet):
+            self._survivors = message
+        if reply is None:
+            return []
+        return list(reply) if isinstance(reply, MaskedVector) else [reply]  # type: ignore[list-item]
+
+    def believe(self, request: Document) -> None:
+        """Errors as of `Receipt.verify` and `Result.is_certified`."""
+        if self._roster is None or self._survivors is None or self._credentials is None:
+            raise LocalError("the runner hands over a receipt before the survivors, or in a round that signs nothing")
+        roster, now = self._roster, datetime.fromtimestamp(request["now_ms"] / 1000, UTC)
+        names = {member.index: member.participant_id for member in roster.members}
+        survivors = tuple(sorted(names[index] for index in self._survivors.survivors))
+        told = decode_receipt(parse(pb.Receipt, bytes.fromhex(request["receipt"])))
+        receipt = Receipt(Statement.of(self.round, roster, survivors, told.sums_digest), told.signed)
+        receipt.verify(self._credentials.trust, now)
+        if "proof" in request:
+            parts = [parse(pb.ConsistencyProofPart, bytes.fromhex(part)) for part in request["proof"]]
+            Result.of(self.round, roster, survivors, told.sums_digest).is_certified(decode_proof(parts))
+        self._digest = told.sums_digest
+
+    def sums(self, parts: list[str]) -> list[str]:
+        """The numbers of the aggregate; errors as of `decode_aggregate`."""
+        read = [parse(pb.AggregatePart, bytes.fromhex(part)) for part in parts]
+        aggregate = decode_aggregate(read, self.config)
+        if sums_digest(aggregate, self.config) != self._digest:
+            raise AuthenticationError("the sum is not the one of the receipt", culprit=COORDINATOR)
+        return [str(number) for number in aggregate.sums.tolist()]
+
+
+def _sends(messages: "list[wire.Protocol]") -> Document:
+    encoded = map(wire.encode, messages)
+    return {"sends": [{"type": message["type"], "parts": message["parts"]} for message in encoded]}
+
+
+def _no_backend() -> Backend:
+    raise LocalError("this adapter takes part in no homomorphic round")
+
+
+if __name__ == "__main__":
+    main()

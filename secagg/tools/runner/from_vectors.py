@@ -1,0 +1,180 @@
+"""The cases of proto/vectors that one participant can play: whole rounds, and what it must refuse."""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Final
+
+from secagg.config import Graph, RoundConfig, Suite
+from secagg.errors import RemoteError
+from secagg.tools.conformance import fixtures, vectors
+from secagg.tools.conformance.document import Document
+from secagg.tools.conformance.replay import archive
+from secagg.tools.runner import requests
+from secagg.tools.runner.cases import Case, Programs, Unlike, refused_as, said
+from secagg.tools.runner.lines import Answer, Believes, Feature, Sends
+from secagg.tools.runner.program import Program
+from secagg.wire.configuration import decode_config
+
+_OFFERED: Final = ("round-active", "dahlia")
+"""The round, and who is offered another configuration of it."""
+
+
+def cases() -> Iterator[Case]:
+    """All of them, in the order of their files' names; errors as of `vectors.load`."""
+    for name in vectors.names():
+        vector = vectors.load(name)
+        match vector["kind"]:
+            case "round":
+                yield from _rounds(name, vector)
+            case "failure" if vector["steps"][0]["at"] != "coordinator":
+                yield _case(name, vector, _needs(vector["round"]) | {Feature.REPLAY}, _failure)
+            case "offer":
+                yield _case(name, vector, _needs_of_offer(vector), _offer)
+            case "ending" | "aggregate":
+                needs = _needs(vector["round"]) | {Feature.REPLAY, Feature.RESULTS}
+                yield _case(name, vector, needs, _ending if vector["kind"] == "ending" else _aggregate)
+
+
+def needs_of(config: RoundConfig) -> frozenset[Feature]:
+    """What a participant of such a round must have."""
+    needed = {
+        Feature.SIGNED: config.signed,
+        Feature.MODEL_LATER: config.model_later,
+        Feature.RING: config.graph is not Graph.COMPLETE,
+        Feature.AEGIS: config.suite is Suite.X25519_SHA256_AEGIS128X4,
+        Feature.HOMOMORPHIC: config.homomorphic is not None,
+        Feature.PIPELINE: config.noise is not None,
+    }
+    return frozenset(feature for feature, needs in needed.items() if needs)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str) -> Document:
+    return vectors.load(name)
+
+
+@lru_cache(maxsize=32)
+def _needs(round_: str) -> frozenset[Feature]:
+    return needs_of(decode_config(bytes.fromhex(_load(round_)["config"])))
+
+
+def _needs_of_offer(vector: Document) -> frozenset[Feature]:
+    """A configuration that nobody can read needs nothing: it is refused before its scheme matters."""
+    try:
+        config = decode_config(bytes.fromhex(vector["config"]))
+    except RemoteError:
+        return frozenset({Feature.SIGNED})
+    return needs_of(config) | {Feature.SIGNED}
+
+
+def _case(name: str, vector: Document, needs: frozenset[Feature], play: Callable[[Document, Programs], None]) -> Case:
+    return Case(name, vector["title"], vector["check"], needs, partial(play, vector))
+
+
+def _rounds(name: str, vector: Document) -> Iterator[Case]:
+    for participant in sorted(vector["participants"]):
+        yield Case(
+            f"{name}/{participant}",
+            f"{vector['title']}: {participant}",
+            "",
+            _needs(name) | {Feature.REPLAY},
+            partial(_whole, name, participant),
+        )
+
+
+def _whole(name: str, participant: str, programs: Programs) -> None:
+    round_, [program] = _load(name), programs.take(1)
+    _play(program, name, participant, len(round_["steps"]))
+
+
+def _play(
+    program: Program,
+    name: str,
+    participant: str,
+    steps: int,
+    terms: Document | None = None,
+) -> None:
+    """Play the participant's steps among the first of the round, and hold every answer to what is stated."""
+    round_, known = _load(name), archive.messages(name)
+    for number, step in enumerate(round_["steps"][:steps]):
+        if step["at"] == participant:
+            answer = _ask(program, name, step, known, terms)
+            _hold(answer, [known[slug] for slug in step["expect"]["replies"]], f"step {number} of {name}")
+
+
+def _ask(
+    program: Program,
+    name: str,
+    step: Document,
+    known: "archive.Messages",
+    terms: Document | None,
+) -> Answer:
+    if step["do"] == "join":
+        return program.ask(requests.join(_load(name), step["at"], replayed=True, terms=terms))
+    return program.ask(requests.receive(known[step["message"]], step["now_ms"]))
+
+
+def _hold(answer: Answer, stated: list[Document], where: str) -> None:
+    wanted = Sends(tuple({"type": message["type"], "parts": message["parts"]} for message in stated))
+    if answer == wanted:
+        return
+    if not isinstance(answer, Sends) or [m["type"] for m in answer.messages] != [m["type"] for m in wanted.messages]:
+        raise Unlike(f"{where}: {said(answer)}; the vector says: {said(wanted)}")
+    number = next(i for i, pair in enumerate(zip(answer.messages, wanted.messages, strict=True)) if pair[0] != pair[1])
+    raise Unlike(f"{where}: message {number} ({wanted.messages[number]['type']}) has other bytes than the vector")
+
+
+def _failure(vector: Document, programs: Programs) -> None:
+    [program], name = programs.take(1), vector["round"]
+    participant, terms = vector["steps"][0]["at"], vector
+    _play(program, name, participant, vector["after"], terms)
+    honest = archive.messages(name)
+    known = honest | dict(archive.completed(vector["messages"], honest))
+    for number, step in enumerate(vector["steps"]):
+        answer, expect = _ask(program, name, step, known, terms), step["expect"]
+        if "error" in expect:
+            refused_as(answer, expect["error"], expect.get("culprit"))
+        elif not isinstance(answer, Sends) or [list(m["parts"]) for m in answer.messages] != _parts(expect, known):
+            raise Unlike(f"step {number} of the vector: {said(answer)}, or other bytes than it says")
+
+
+def _parts(expect: Document, known: "archive.Messages") -> list[list[str]]:
+    """The parts of the replies; a step of a failure has them whole, or by name."""
+    return [known[reply]["parts"] if isinstance(reply, str) else reply for reply in expect["replies"]]
+
+
+def _offer(vector: Document, programs: Programs) -> None:
+    [program], (name, participant) = programs.take(1), _OFFERED
+    more = vector.get("followed_by", {"bytes": "", "times": 0})
+    request = requests.join(_load(name), participant, replayed=False, terms=vector)
+    honest = program.ask(requests.join(_load(name), participant, replayed=False))
+    if not isinstance(honest, Sends):
+        raise Unlike(f"the round that differs from this one in nothing else was not joined: {said(honest)}")
+    answer = program.ask(
+        request
+        | {"config": vector["config"] + more["bytes"] * more["times"], "model_digest": vector["model_digest"]}
+        | {"purpose": vector.get("purpose", "train")}
+    )
+    refused_as(answer, vector["expect"]["error"], vector["expect"].get("culprit"))
+
+
+def _ending(vector: Document, programs: Programs) -> None:
+    [program], name = programs.take(1), vector["round"]
+    _play(program, name, vector["participant_id"], len(_load(name)["steps"]))
+    answer = program.ask(requests.believe_receipt(vector["receipt"], vector.get("proof"), fixtures.NOW_S * 1000))
+    refused_as(answer, vector["expect"]["error"], vector["expect"].get("culprit"))
+
+
+def _aggregate(vector: Document, programs: Programs) -> None:
+    [program], (name, participant) = programs.take(1), _OFFERED
+    ending = _load("endings")
+    _play(program, name, participant, len(_load(name)["steps"]))
+    proof = ending["result"]["signatures"]
+    answer = program.ask(requests.believe_receipt(ending["receipt"]["message"], proof, fixtures.NOW_S * 1000))
+    if answer != Believes(None):
+        raise Unlike(f"the receipt of the round: {said(answer)}; it is good")
+    refused_as(
+        program.ask(requests.believe_aggregate(vector["parts"])),
+        vector["expect"]["error"],
+        vector["expect"].get("culprit"),
+    )

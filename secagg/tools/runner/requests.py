@@ -1,0 +1,62 @@
+"""The requests of the runner, made from a round as vectors state it."""
+
+from secagg.tools.conformance import fixtures
+from secagg.tools.conformance.document import Document
+
+
+def join(
+    round_: Document,
+    name: str,
+    *,
+    replayed: bool,
+    terms: Document | None = None,
+) -> Document:
+    """Asks the program to take part in a round, as one of its participants.
+
+    Args:
+        round_: a vector of kind `round`, or a document with its inputs.
+        name: of the participant.
+        replayed: whether the program is given its random values.
+        terms: has the participant's `policy`, and the `released` sums of the same model that it remembers. Without
+            them its policy is the most permissive, and there was no sum.
+    """
+    terms = terms or {}
+    mine = round_["participants"][name]
+    request = {
+        "do": "join",
+        "round_id": round_["round_id"],
+        "config": round_["config"],
+        "participant_id": name,
+        "model_digest": round_["model_digest"],
+        "purpose": "train",
+        "policy": terms.get("policy", {}),
+        "released": terms.get("released", []),
+        "update": mine["update"],
+        "weight": mine["weight"],
+        "rounding_seed": mine["rounding_seed"],
+        "now_ms": fixtures.NOW_S * 1000,
+    }
+    if replayed:
+        request["random"] = mine["random"]
+    if "identity" in mine:
+        request["identity"] = {
+            "certificate": mine["identity"]["certificate"],
+            "private_scalar": mine["identity"]["private_scalar_test_only"],
+            "ca": round_["authority"]["certificate"],
+        }
+    return request
+
+
+def receive(message: Document, now_ms: int) -> Document:
+    """Hands the program a message that closes a phase."""
+    return {"do": "receive", "type": message["type"], "parts": message["parts"], "now_ms": now_ms}
+
+
+def believe_receipt(receipt: str, proof: list[str] | None, now_ms: int) -> Document:
+    """Hands the program the receipt, and the certification's parts where there is one."""
+    return {"do": "receipt", "receipt": receipt, "now_ms": now_ms} | ({} if proof is None else {"proof": proof})
+
+
+def believe_aggregate(parts: list[str]) -> Document:
+    """Hands the program the parts of the aggregate."""
+    return {"do": "aggregate", "parts": parts}
