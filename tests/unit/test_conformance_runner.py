@@ -1,21 +1,28 @@
 """`secagg conformance`: a good program passes, and every way of being wrong is told."""
 
+import json
+import re
 import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
+from secagg import __version__
+from secagg.cli.main import main
 from secagg.errors import ConfigError, DecodeError, RemoteError
 from secagg.tools.runner import adapter, expected, lines
+from secagg.tools.runner import program as programs
 from secagg.tools.runner.cases import Case, Programs, Unlike, Verdict, judge, refused_as
 from secagg.tools.runner.from_vectors import cases
 from secagg.tools.runner.lines import Believes, Description, Feature, Refuses, Sends
 from secagg.tools.runner.program import Program
 from secagg.tools.runner.report import Report
 
+PAGE = (Path(__file__).parents[2] / "docs/conformance.md").read_text()
 DESCRIBED = Description("planted", "1", frozenset({Feature.REPLAY}))
 HEAD = "import sys, json\n"
 DESCRIBES = HEAD + (
@@ -42,9 +49,9 @@ class InProcess:
         return lines.read_answer(self._spoil(self._adapter.answer(request)))
 
 
-def verdict(number: str, programs: Any) -> Verdict:
+def verdict(number: str, processes: Any) -> Verdict:
     [case] = [case for case in cases() if case.number == number]
-    [judged] = judge([case], programs, frozenset(Feature), {})
+    [judged] = judge([case], processes, frozenset(Feature), {})
     return judged.verdict
 
 
@@ -164,9 +171,11 @@ def test_answers_are_read() -> None:
         ("sys.exit(3)", "exit code 3"),
         ("print('no', flush=True); sys.stdin.readline()", "no JSON"),
         ("sys.stdin.readline()", "no answer in time"),
+        ("print('x' * 2000, flush=True); sys.stdin.readline()", "more than 1000 bytes"),
     ],
 )
-def test_a_program_that_gives_no_answer_is_told(code: str, text: str) -> None:
+def test_a_program_that_gives_no_answer_is_told(code: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "MAX_LINE", 1000)
     command = [sys.executable, "-c", DESCRIBES + code]
     with Program(command, limit_s=0.1 if "time" in text else 60.0) as program:
         assert program.describe().name == "planted"
@@ -177,3 +186,108 @@ def test_a_program_that_gives_no_answer_is_told(code: str, text: str) -> None:
 def test_a_program_that_is_not_there_is_told() -> None:
     with pytest.raises(ConfigError, match="cannot be started"):
         Program(["/nonexistent/program"])
+
+
+def test_a_program_that_does_not_read_is_told() -> None:
+    code = DESCRIBES.removesuffix("sys.stdin.readline()\n") + "import time; time.sleep(600)"
+    with Program([sys.executable, "-c", code], limit_s=0.1) as program:
+        program.describe()
+        with pytest.raises(RemoteError, match="did not read its input in time"):
+            program.ask({"do": "join", "update": "0" * 10_000_000})
+
+
+def test_a_second_line_is_no_answer_to_the_next_request() -> None:
+    code = DESCRIBES + """print('{"sends": []}\\n{"sends": []}', flush=True); sys.stdin.readline()"""
+    with Program([sys.executable, "-c", code]) as program:
+        program.describe()
+        program.ask({"do": "join"})
+        with pytest.raises(RemoteError, match="more than one line"):
+            program.ask({"do": "join"})
+
+
+ENDS_ONCE = """
+import pathlib
+request = json.loads(sys.stdin.readline())
+once = pathlib.Path(sys.argv[1])
+if not once.exists():
+    once.touch()
+    sys.exit(3)
+print('{"sends": []}', flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_program_that_ended_is_started_anew_for_the_next_case(tmp_path: Path) -> None:
+    def play(processes: Programs) -> None:
+        [program] = processes.take(1)
+        assert program.ask({"do": "join"}) == Sends(())
+
+    code = DESCRIBES.removesuffix("sys.stdin.readline()\n") + ENDS_ONCE
+    two = [Case(f"case-{number}", "planted", "", frozenset(), play) for number in (1, 2)]
+    with Programs([sys.executable, "-c", code, str(tmp_path / "once")]) as processes:
+        first, second = judge(two, processes, frozenset(), {})
+    assert (first.verdict, first.text) == (Verdict.FAILED, "the program ended with exit code 3")
+    assert second.verdict is Verdict.PASSED
+
+
+def conformance(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["conformance", *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_self_writes_every_form_of_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    junit, badge = tmp_path / "junit.xml", tmp_path / "badge.json"
+    files = ["--junit", str(junit), "--badge", str(badge)]
+    assert conformance("self", "--only", "failure-certified", "--json", *files) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["good"], told["program"]["name"], told["program"]["release"]) == (True, "secagg", __version__)
+    passed = told["counts"]["passed"]
+    assert passed == len(told["cases"]) > 1
+    suite = ElementTree.parse(junit).getroot()  # noqa: S314 our own file
+    assert [suite.get(key) for key in ("tests", "failures", "skipped")] == [str(passed), "0", "0"]
+    assert {case.get("name") for case in suite} == {case["number"] for case in told["cases"]}
+    shown = json.loads(badge.read_text())
+    assert shown["schemaVersion"] == 1
+    assert shown["message"].startswith(f"{passed} of {passed}, {__version__}, 2")
+
+
+REFUSES_ALL = DESCRIBES.removesuffix("sys.stdin.readline()\n").replace("[]", '["replay", "signed"]') + (
+    """for _ in sys.stdin: print('{"refuses": "PolicyViolation", "culprit": "coordinator"}', flush=True)"""
+)
+
+
+def test_a_program_that_fails_gives_1_and_one_that_is_not_judged_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = ["--", sys.executable, "-c", REFUSES_ALL]
+    only = ["participant", "--only", "failure-below-policy-cohort"]
+    assert conformance(*only, *program) == 1
+    told = capsys.readouterr().out
+    assert "failure-below-policy-cohort" in told
+    assert "planted 1: 1 failed" in told
+    (tmp_path / "known").write_text("failure-below-policy-cohort it refuses all\n")
+    assert conformance(*only, "--expected", str(tmp_path / "known"), *program) == 1  # nothing passed
+    (tmp_path / "known").write_text("failure-below the whole family\n")
+    assert conformance(*only, "--expected", str(tmp_path / "known"), *program) == 2
+    assert conformance("participant", "--only", "nothing-is-called-so", *program) == 2
+    assert conformance("participant", "--", "/nonexistent/program") == 2
+    assert "cannot be started" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["participant", "self"])
+def test_the_help_names_every_file_that_is_written(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert conformance(command, "--help") == 0
+    told = capsys.readouterr().out
+    assert all(option in told for option in ("--junit", "--badge", "--json", "--only"))
+
+
+def test_the_page_has_every_feature_limit_and_request() -> None:
+    table = PAGE[PAGE.index("| Feature |") : PAGE.index("### `join`")]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == {feature.value for feature in Feature}
+    asked = set(re.findall(r"`([a-z]+)`", "".join(re.findall("^### .*", PAGE, re.MULTILINE))))
+    assert asked == {"describe", "join", "receive", "receipt", "aggregate"}
+    assert f"at most {lines.MAX_LINE >> 20} MiB" in PAGE
+    assert f"may take {programs.LIMIT_S:.0f} seconds" in PAGE
+    assert programs.START_S == 120  # "the first may take\ntwo minutes"
+    assert f'`"describe"`, and {lines.VERSION}, the version' in PAGE

@@ -47,7 +47,8 @@ def participant(
     """Play every case on a program that takes part in rounds.
 
     A case is left out if the program does not say that it has what the case needs. Exit code 1 if a case failed that is
-    not on the list of expected failures, if one on the list passed, or if no case passed.
+    not on the list of expected failures, if one on the list passed, or if no case passed. Exit code 2 if nothing was
+    judged, because the command line is wrong or the program does not start.
 
     Example: secagg conformance participant -- node adapter.js
     """

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from secagg_client.participation.terms import Contribution
 
+from secagg import __version__
 from secagg.config import RoundConfig, Suite
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
@@ -71,7 +72,7 @@ class Adapter:
             match request["do"]:
                 case "describe":
                     has = sorted(feature.value for feature in features())
-                    return {"version": VERSION, "name": "secagg", "release": "0", "features": has}
+                    return {"version": VERSION, "name": "secagg", "release": __version__, "features": has}
                 case "join":
                     self._joined = None
                     self._joined = Joined(request)

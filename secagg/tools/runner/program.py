@@ -83,6 +83,8 @@ class Program:
             self._process.wait()
 
     def _exchange(self, request: Document, until: float) -> Document:
+        if self._read:
+            raise RemoteError("the program wrote more than one line for one request", culprit="program")
         self._write(json.dumps(request, separators=(",", ":")).encode() + b"\n", until)
         return read(self._line(until))
 
