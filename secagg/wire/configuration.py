@@ -74,7 +74,8 @@ def decode_config(data: bytes) -> RoundConfig:
     """The configuration that these bytes are, checked.
 
     Raises:
-        DecodeError: not a RoundConfig.
+        DecodeError: not a RoundConfig, or one with fields that are unknown here: they may be what makes the round
+            another one.
         ProtocolViolation: a RoundConfig with unsafe parameters, or unfinished ones.
     """
     if len(data) > MAX_CONFIG_BYTES:
@@ -89,6 +90,10 @@ def decode_config(data: bytes) -> RoundConfig:
         raise DecodeError(f"not a RoundConfig: {error}") from None
     except ProtobufError:
         raise DecodeError("not a RoundConfig") from None
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != size:  # check: known-fields
+        raise DecodeError("the configuration has a field that this release does not know; update this side")
     if message.threshold == 0:
         raise ProtocolViolation("the configuration names no threshold", culprit="coordinator")
     try:

@@ -240,6 +240,24 @@ def test_a_flood_of_arrays_is_refused_before_an_object_is_made_of_each(monkeypat
     assert not made
 
 
+UNKNOWN_FIELD = b"\x98\x06\x01"  # number 99, which is 1
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [UNKNOWN_FIELD, b"\x62\x03" + UNKNOWN_FIELD],
+    ids=["of the configuration", "of the deadlines"],
+)
+def test_a_config_with_a_field_that_we_do_not_know_is_refused(unknown: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be what makes the round another one, so nobody takes part who does not know it."""
+    data = encode_config(make_config(9)) + unknown
+    with pytest.raises(DecodeError, match="a field that this release does not know") as caught:
+        decode_config(data)
+    assert caught.value.culprit is None
+    without_check(monkeypatch, configuration, "decode_config", "known-fields")
+    assert configuration.decode_config(data) == make_config(9)
+
+
 def test_bytes_that_are_no_config() -> None:
     for data in (b"\xff", encode_config(make_config(9))[:-1]):
         with pytest.raises((DecodeError, ProtocolViolation)):

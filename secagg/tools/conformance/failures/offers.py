@@ -83,6 +83,11 @@ UNREADABLE: Table = {ACTIVE: [
      "100,065 empty arrays follow; no object may be made of each before they are counted",
      offer(followed_by={"bytes": "1200", "times": 100_065}), MALFORMED),
     ("unknown-suite", "C1", "A suite that nobody knows", "suite 77", offer(fields(suite=77)), MALFORMED),
+    ("unknown-field", "C1", "A field that nobody knows", "field 99 is 1",
+     offer(lambda config, _: config + bytes.fromhex("980601")), MALFORMED),
+    ("unknown-field-of-an-array", "C1", "A field that nobody knows, in an array of the configuration",
+     "an array more, in which field 99 is 1",
+     offer(lambda config, _: config + bytes.fromhex("12080a017a1801980601")), MALFORMED),
 ]}
 
 UNSAFE: Table = {
