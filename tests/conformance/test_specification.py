@@ -2,13 +2,14 @@
 
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from secagg.config import Deadlines, ThreatModel
 from secagg.crypto import labels
-from secagg.errors import AbortReason
+from secagg.errors import AbortReason, PolicyViolation
 from secagg.lattice.parameters import (
     FLOOD_BITS,
     MAX_MODULUS_BITS,
@@ -19,6 +20,10 @@ from secagg.lattice.parameters import (
 )
 from secagg.messages import DEALT_KEY_PHASES, JOINT_KEY_PHASES, MASKED_PHASES, SENT_IN
 from secagg.phases import time_limit_s
+from secagg.policy import Policy
+from secagg.tools.conformance import vectors
+from secagg.tools.conformance.replay.round import read_policy
+from secagg.wire.configuration import decode_config
 from secagg.wire.v1 import config_pb2, data_plane_pb2, errors_pb2
 
 TEXT = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()
@@ -137,3 +142,62 @@ def test_every_vector_that_is_named_exists() -> None:
     named = set(re.findall(r"`([a-z0-9*-]+\.json)`", TEXT))
     assert len(named) > 15
     assert [name for name in sorted(named) if not list(directory.glob(name))] == []
+
+
+def test_every_field_of_a_policy_is_in_the_table_with_its_default() -> None:
+    _, *table = rows(section("Policy"))
+    stated = {name: row[1] for row in table for name in re.findall(r"`(\w+)`", row[0])}
+    known = {field.name: field.default for field in fields(Policy)}
+    assert stated.keys() == known.keys()
+    assert {name for name, words in stated.items() if words == "no"} == {n for n, d in known.items() if d is False}
+    assert {name for name, words in stated.items() if words == "yes"} == {n for n, d in known.items() if d is True}
+    for name in ("min_cohort", "min_honest", "min_colluding_share", "min_organisations", "min_noise_multiplier"):
+        assert float(stated[name].split(",")[0]) == known[name]
+    assert (known["tasks"], known["max_epsilon"], known["delta"]) == (None, None, 1e-5)
+    assert stated["threat_models"] == "`ACTIVE`"
+
+
+@pytest.mark.parametrize(("name", "reason"), [("round-active", "fewer than 3"), ("round-semi-honest", "SEMI_HONEST")])
+def test_the_default_policy_refuses_the_rounds_that_the_page_names(name: str, reason: str) -> None:
+    config = decode_config(bytes.fromhex(vectors.load(name)["config"]))
+    with pytest.raises(PolicyViolation, match=reason):
+        Policy().check(config)
+    assert f"`{name}.json`" in section("Policy")
+    read_policy({}).check(config)
+
+
+def named_culprits() -> dict[str, str]:
+    """Who is named for each check, in the words of the table."""
+    named = {}
+    table = next(text for text in section("Checks").split("\n\n") if text.startswith("| Named as culprit |"))
+    for who, checks in rows(table)[1:]:
+        for first, last in re.findall(r"C(\d+)(?: to C(\d+))?", checks):
+            for number in range(int(first), int(last or first) + 1):
+                assert f"C{number}" not in named
+                named[f"C{number}"] = who
+    return named
+
+
+def test_whom_a_vector_names_is_whom_the_table_names() -> None:
+    named = named_culprits()
+    assert named.keys() == {f"C{number}" for number in range(1, 111)}
+    for name in vectors.names():
+        vector = vectors.load(name)
+        if vector["kind"] not in {"failure", "offer", "aggregate", "ending"}:
+            continue
+        step = vector["steps"][-1] if "steps" in vector else vector
+        who, expect, sender = named[vector["check"]], step["expect"], step.get("sender")
+        if "error" not in expect:
+            assert who.startswith("whom the event names"), name
+            continue
+        culprit = expect.get("culprit")
+        if who.startswith("nobody: "):
+            assert culprit is None, name
+        elif who == "the coordinator":
+            assert culprit == "coordinator", name
+        elif who == "the sender of the message":
+            assert culprit == sender, name
+        elif who == "nobody, where the wire format alone tells; else the sender":
+            assert culprit in {None, sender}, name
+        else:
+            assert culprit != "coordinator", name
