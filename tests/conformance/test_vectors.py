@@ -1,6 +1,7 @@
 """The vectors against the code, against a second reading of the specification, and against the generator."""
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from secagg.errors import DecodeError, LocalError, MissingExtraError, SecAggErro
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.phases import phases
 from secagg.tools.conformance import generate, vectors
+from secagg.tools.conformance.document import dumps, loads
 from secagg.wire.configuration import decode_config
 from tests.conformance import (
     against_code,
@@ -107,6 +109,29 @@ def test_the_files_are_small_and_end_in_a_newline() -> None:
     assert sum(map(len, texts)) < MAX_BYTES
     assert all(text.endswith("}\n") for text in texts)
     assert not any("PRIVATE KEY" in text for text in texts)
+
+
+def test_no_number_in_a_file_needs_more_than_a_float64() -> None:
+    """A reader of JSON in JavaScript has no other numbers."""
+    texts = {path.name: path.read_text() for path in vectors.DIRECTORY.iterdir()}
+    numbers: list[str] = []
+    for text in texts.values():
+        json.loads(text, parse_int=numbers.append)
+    assert max(abs(int(number)) for number in numbers) <= 2**53 - 1
+    assert [name for name, text in texts.items() if dumps(loads(text)) != text] == []
+
+
+def test_a_large_number_is_a_text_in_the_file_and_a_number_in_a_reader() -> None:
+    words = [2**53 - 1, 2**53, -(2**53), 2**64 - 1, 0]
+    text = dumps({"words": words, "cases": [{"sums": words[1]}]})
+    assert json.loads(text) == {
+        "words": [2**53 - 1, "9007199254740992", "-9007199254740992", "18446744073709551615", 0],
+        "cases": [{"sums": "9007199254740992"}],
+    }
+    assert loads(text) == {"words": words, "cases": [{"sums": words[1]}]}
+    assert loads('{"key": "1234567890123456"}') == {"key": "1234567890123456"}
+    with pytest.raises(TypeError, match="seed holds 9007199254740992"):
+        dumps({"seed": 2**53})
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -1,6 +1,7 @@
 """A vector as JSON: what every file has, and values as text."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -16,6 +17,30 @@ Contents = dict[str, tuple[str, str, Callable[[], Document | Iterator[Document]]
 
 FORMAT: Final = 1
 """Of the files; grows when a reader has to change."""
+
+LARGEST_NUMBER: Final = 2**53 - 1
+"""A larger whole number, or one below its negative, is a text of decimal digits: many readers of JSON make a float64 of
+every number.
+"""
+
+LARGE: Final = frozenset(
+    {
+        "coefficients",
+        "elements",
+        "encoded",
+        "first",
+        "flood",
+        "prime",
+        "primes",
+        "special_prime",
+        "sums",
+        "values",
+        "words",
+    }
+)
+"""Fields that may have such numbers."""
+
+_DIGITS: Final = re.compile(r"-?[1-9][0-9]{15,19}")
 
 MADE_HERE: Final = "made by secagg.tools.conformance.generate"
 
@@ -63,8 +88,39 @@ def plain(value: Any) -> Any:
 
 
 def dumps(vector: Document) -> str:
-    """The file's text: keys sorted, one value a line, a newline at the end. The same for the same vector."""
-    return json.dumps(vector, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
+    """The file's text: keys sorted, one value a line, a newline at the end. The same for the same vector.
+
+    Raises:
+        TypeError: a field that is not in `LARGE` has a number beyond `LARGEST_NUMBER`.
+    """
+    return json.dumps(_written(vector), indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def loads(text: str) -> Any:
+    """What a file holds, with every whole number as an int."""
+    return _read(json.loads(text))
+
+
+def _written(value: Any, field: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _written(item, name) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(item, field) for item in value]
+    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        if field not in LARGE:
+            raise TypeError(f"{field} holds {value}, and is none of the fields with large numbers")
+        return str(value)
+    return value
+
+
+def _read(value: Any, field: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _read(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_read(item, field) for item in value]
+    if field in LARGE and isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    return value
 
 
 def hexes(values: np.ndarray[Any, Any]) -> list[str]:

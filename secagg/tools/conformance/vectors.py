@@ -1,12 +1,11 @@
 """Reads the vectors and refuses a file that is not one."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from secagg.errors import DecodeError, LocalError
-from secagg.tools.conformance.document import FORMAT, Document
+from secagg.tools.conformance.document import FORMAT, Document, loads
 
 DIRECTORY: Final = Path(__file__).parents[3] / "proto" / "vectors"
 """In a checkout; see `directory`."""
@@ -128,7 +127,7 @@ def load(name: str) -> Document:
     path = directory() / f"{name}.json"
     if not path.is_file():
         raise LocalError(f"there is no vector {name} in {DIRECTORY}")
-    return check(json.loads(path.read_text()), name)
+    return check(loads(path.read_text()), name)
 
 
 def load_kind(kind: str) -> Iterator[tuple[str, Document]]:
