@@ -2,6 +2,7 @@
 
 import math
 import re
+import runpy
 from dataclasses import fields
 from pathlib import Path
 
@@ -201,3 +202,33 @@ def test_whom_a_vector_names_is_whom_the_table_names() -> None:
             assert culprit in {None, sender}, name
         else:
             assert culprit != "coordinator", name
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "vectors.md"
+
+
+def test_the_first_program_of_the_guide_runs_and_notices_a_wrong_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    monkeypatch.chdir(GUIDE.parents[1])
+    program = tmp_path / "program.py"
+    program.write_text(text)
+    runpy.run_path(str(program))
+    program.write_text(text.replace('"big"', '"little"'))
+    with pytest.raises(AssertionError, match=r"framing\.json"):
+        runpy.run_path(str(program))
+
+
+def test_the_vectors_that_the_guide_names_are_there() -> None:
+    steps = rows(GUIDE.read_text())[1:]
+    named = [name for row in steps for name in re.findall(r"`([\w-]+?)`", row[1])]
+    assert len(named) > 15
+    assert set(named) <= {*vectors.names(), *vectors.KINDS}
+
+
+def test_the_vectors_outside_of_failures_are_those_that_the_page_names() -> None:
+    found = {v["check"]: name for name in vectors.names() if "check" in (v := vectors.load(name)) and "refused" in v}
+    assert found == {"C32": "decoding", "C42": "packing", "C97": "integers"}
+    for check, name in found.items():
+        assert re.search(rf"{check} (?:also )?in `{name}\.json`", section("Vectors"))
