@@ -1,7 +1,12 @@
 /** The configuration of a round: parsed, checked, and what follows from it (PROTOCOL.md, sections 5, 14 and 24). */
+import { sha256 } from "#platform";
+
+import { type Message, isMessage } from "@bufbuild/protobuf";
+
+import { equal, utf8 } from "./bytes.js";
 import { COORDINATOR, DecodeError, ModelMismatch, PolicyViolation, ProtocolViolation } from "./errors.js";
 import { MAX_CONFIG_FIELDS, MAX_CONFIG_TOP_FIELDS, parse } from "./fields.js";
-import { LABEL, digest, equal, sha256 } from "./framing.js";
+import { LABEL, digest } from "./framing.js";
 import { safeRing } from "./graph.js";
 import { wordBits } from "./packing.js";
 import {
@@ -29,6 +34,14 @@ export interface Round {
   readonly purpose: string;
 }
 
+/** Fields that we do not know may be what makes the round another one. */
+function knownFields(message: Message): void {
+  if (message.$unknown !== undefined && message.$unknown.length > 0) throw new DecodeError("the configuration has a field that is not known");
+  for (const value of Object.values(message)) {
+    for (const one of Array.isArray(value) ? value : [value]) if (isMessage(one)) knownFields(one);
+  }
+}
+
 function known(enumeration: object, value: number): void {
   if (!(value in enumeration)) throw new DecodeError(`the enum value ${value} is not known`);
 }
@@ -38,6 +51,7 @@ export function parseConfig(bytes: Uint8Array): RoundConfig {
   if (bytes.length > MAX_CONFIG_BYTES) throw new DecodeError("the configuration is longer than 64 MiB");
   const options = { left: MAX_CONFIG_FIELDS, top: MAX_CONFIG_TOP_FIELDS, culprit: undefined };
   const config = parse(RoundConfigSchema, bytes, options);
+  knownFields(config);
   known(ThreatModel, config.threatModel);
   known(Suite, config.suite);
   known(Graph, config.graph);
@@ -70,7 +84,7 @@ function checkArrays(config: RoundConfig): bigint {
   demand(new Set(config.arrays.map((a) => a.name)).size === config.arrays.length, "two arrays have one name");
   let values = 0n;
   for (const array of config.arrays) {
-    demand(within(Buffer.byteLength(array.name), 1, 512), "the name of an array needs 1 to 512 bytes");
+    demand(within(utf8(array.name).length, 1, 512), "the name of an array needs 1 to 512 bytes");
     demand(array.shape.length <= 32 && array.shape.every((side) => side >= 1n), "an array has at most 32 sides, each at least 1");
     const float = FLOATS.includes(array.dtype);
     demand(array.dtype !== Dtype.UNSPECIFIED && float === !config.integers, "an array has a dtype that does not fit");
@@ -102,7 +116,7 @@ function checkGroups(config: RoundConfig): void {
 
 /** Check a masked configuration (C2, C101). Raises `ProtocolViolation`; `PolicyViolation` for what this client lacks. */
 export function checkConfig(config: RoundConfig): Round {
-  demand(within(Buffer.byteLength(config.task), 1, 128), "task needs 1 to 128 bytes");
+  demand(within(utf8(config.task).length, 1, 128), "task needs 1 to 128 bytes");
   demand(config.modelDigest.length === 32, "model_digest needs 32 bytes");
   const unnamed = config.modelDigest.every((byte) => byte === 0);
   demand(!config.modelLater || (unnamed && !config.homomorphic), "model_later needs a digest of zeros and a masked round");
@@ -155,17 +169,25 @@ export function checkConfig(config: RoundConfig): Round {
   };
 }
 
-/** What a participant demands of a round (section 14). What is absent is not demanded. */
+/** What a participant demands of a round (section 14), by the names that the section uses. */
 export interface Policy {
+  /** All where absent. */
   readonly tasks?: readonly string[];
+  /** `["ACTIVE"]` where absent. */
   readonly threatModels?: readonly ("SEMI_HONEST" | "ACTIVE")[];
   readonly requireCompleteGraph?: boolean;
-  readonly allowGroups?: boolean;
+  /** 3 where absent. */
   readonly minCohort?: number;
+  /** 2 where absent. */
   readonly minHonest?: number;
-  /** A decimal, so that 0.29 of 100 is 29. */
+  /** A decimal, so that 0.29 of 100 is 29. `"0.3"` where absent. */
   readonly minColludingShare?: string;
+  /** 1 where absent. */
   readonly minOrganisations?: number;
+  /** Our update of a model, for one purpose, goes into sums of one cohort, and into none once a receipt has come. */
+  readonly oncePerModel?: boolean;
+  /** Refuses every round, because this client takes part in none with noise. */
+  readonly requireDistributedNoise?: boolean;
 }
 
 /** ⌊share·n⌋ in exact decimals. */
@@ -181,12 +203,13 @@ export function checkPolicy(round: Round, policy: Policy): void {
   };
   const model = round.active ? "ACTIVE" : "SEMI_HONEST";
   refuse(policy.tasks !== undefined && !policy.tasks.includes(config.task), "the policy does not name this task");
-  refuse(policy.threatModels !== undefined && !policy.threatModels.includes(model), `the policy refuses ${model}`);
+  refuse(!(policy.threatModels ?? ["ACTIVE"]).includes(model), `the policy refuses ${model}`);
   refuse(policy.requireCompleteGraph === true && config.graph !== Graph.COMPLETE, "the policy demands the complete graph");
-  refuse(policy.allowGroups === false && config.groups !== undefined, "the policy refuses rounds in groups");
-  refuse(config.threshold < (policy.minCohort ?? 0), "the threshold is below the policy's cohort");
-  refuse(config.threshold - config.maxColluding < (policy.minHonest ?? 0), "too few honest updates in a sum");
-  const colluding = shareOf(policy.minColludingShare ?? "0", config.maxParticipants);
+  refuse(config.threshold < (policy.minCohort ?? 3), "the threshold is below the policy's cohort");
+  refuse(config.threshold - config.maxColluding < (policy.minHonest ?? 2), "too few honest updates in a sum");
+  refuse((policy.minOrganisations ?? 1) > 1 && !round.active, "organisations are certified in active rounds only");
+  refuse(policy.requireDistributedNoise === true, "the policy demands noise, and this client has none");
+  const colluding = shareOf(policy.minColludingShare ?? "0.3", config.maxParticipants);
   refuse(config.maxColluding < colluding, "max_colluding is below the policy's share");
 }
 

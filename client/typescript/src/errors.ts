@@ -32,4 +32,37 @@ export class PolicyViolation extends RemoteError {}
 /** The round is about another model than ours. */
 export class ModelMismatch extends RemoteError {}
 
+/** We are not in the round, or not any more: wait for the next one. */
+export class NotInRoundError extends RemoteError {}
+
+/** The coordinator does not know the round: it has forgotten it. */
+export class UnknownRoundError extends RemoteError {}
+
+/** The coordinator has no room now. */
+export class LimitError extends RemoteError {}
+
+/** The round ended without a sum. Nothing was released. */
+export class RoundAborted extends RemoteError {
+  constructor(
+    message: string,
+    /** Such as `BELOW_THRESHOLD`. */
+    readonly reason: string,
+    /** Participants who are proven to be at fault. */
+    readonly culprits: readonly string[],
+    /** Participants whom more members accuse than may work together: hearsay. */
+    readonly accused: readonly string[],
+  ) {
+    super(message, culprits[0]);
+  }
+}
+
+/** The coordinator could not be reached, or what answers is none. */
+export class TransportError extends SecAggError {}
+
+/** The time that the caller gave is over, or the caller cancelled. */
+export class Cancelled extends SecAggError {}
+
+/** What is kept of a round cannot be used: it is damaged, of something else, or another process uses it. */
+export class SavedStateError extends LocalError {}
+
 export const COORDINATOR = "coordinator";

@@ -1,5 +1,7 @@
 /** Byte strings joined with their lengths, and the SHA-256 of that (PROTOCOL.md, sections 3 and 4). */
-import { createHash } from "node:crypto";
+import { sha256 } from "#platform";
+
+import { concat, u32, utf8 } from "./bytes.js";
 
 export type Part = Uint8Array | string;
 
@@ -17,6 +19,8 @@ export const LABEL = {
   graphCommittee: "secagg/v1/graph-committee",
   advertiseKeysSignature: "secagg/v1/advertise-keys-signature",
   consistencySignature: "secagg/v1/consistency-signature",
+  receiptSignature: "secagg/v1/receipt-signature",
+  resultSignature: "secagg/v1/result-signature",
   selfMaskCommitment: "secagg/v1/self-mask-commitment",
   shareSealing: "secagg/v1/share-sealing",
   share: "secagg/v1/share",
@@ -26,25 +30,19 @@ export const LABEL = {
   refusedEntry: "secagg/v1/refused-entry",
   pairwiseMask: "secagg/v1/pairwise-mask",
   selfMask: "secagg/v1/self-mask",
+  savedState: "secagg/v1/saved-state",
+  keptState: "secagg/v1/kept-state",
+  keptInput: "secagg/v1/kept-input",
   stochasticRounding: "secagg/v1/stochastic-rounding",
 } as const;
 
-const bytesOf = (part: Part): Uint8Array => (typeof part === "string" ? Buffer.from(part, "utf8") : part);
-
-/** Four bytes, big-endian. */
-export function u32(value: number): Uint8Array {
-  const out = Buffer.alloc(4);
-  out.writeUInt32BE(value);
-  return out;
-}
+const bytesOf = (part: Part): Uint8Array => (typeof part === "string" ? utf8(part) : part);
 
 /** Each index as four bytes, joined. */
-export function indices(values: readonly number[]): Uint8Array {
-  return Buffer.concat(values.map(u32));
-}
+export const indices = (values: readonly number[]): Uint8Array => concat(values.map(u32));
 
 export function frame(...parts: Part[]): Uint8Array {
-  return Buffer.concat(
+  return concat(
     parts.flatMap((part) => {
       const bytes = bytesOf(part);
       return [u32(bytes.length), bytes];
@@ -52,12 +50,4 @@ export function frame(...parts: Part[]): Uint8Array {
   );
 }
 
-export function sha256(...parts: Uint8Array[]): Uint8Array {
-  const hash = createHash("sha256");
-  for (const part of parts) hash.update(part);
-  return hash.digest();
-}
-
 export const digest = (...parts: Part[]): Uint8Array => sha256(frame(...parts));
-
-export const equal = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;

@@ -1,6 +1,7 @@
 /** Rosters' digests, the ring and its committee, and whether a ring is safe (PROTOCOL.md, sections 12 and 24). */
 import { COORDINATOR, ProtocolViolation } from "./errors.js";
-import { LABEL, digest, frame, u32 } from "./framing.js";
+import { compare, u32 } from "./bytes.js";
+import { LABEL, digest, frame } from "./framing.js";
 import { type Ring, type RoundConfig, ThreatModel } from "./wire/secagg/wire/v1/config_pb.js";
 
 /** What a roster says of one member. */
@@ -28,7 +29,7 @@ export function sparseRosterDigest(ids: readonly string[], digests: readonly Uin
 /** Indices 1 to n, in ascending order of a digest of each. */
 function ordered(label: string, seed: Uint8Array, n: number): number[] {
   return Array.from({ length: n }, (_, i) => ({ index: i + 1, key: digest(label, seed, u32(i + 1)) }))
-    .sort((a, b) => Buffer.compare(a.key, b.key))
+    .sort((a, b) => compare(a.key, b.key))
     .map(({ index }) => index);
 }
 

@@ -1,4 +1,5 @@
 /** Mask keys and mask streams (PROTOCOL.md, section 9). */
+import { compare, concat, u32, utf8 } from "./bytes.js";
 import { LABEL, frame } from "./framing.js";
 import { type Words, wordsOf } from "./packing.js";
 import { SUITE, type Secret, agree, hkdf, keyStream } from "./primitives.js";
@@ -7,7 +8,7 @@ const STRIDE_BYTES = 2 ** 18;
 
 /** `context` is the input context, or with a ring the graph context of it. */
 export function pairwiseMaskKey(own: Secret, peerKey: Uint8Array, roundId: Uint8Array, context: Uint8Array, ids: [string, string], culprit: string): Secret {
-  const [low, high] = [...ids].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  const [low, high] = [...ids].sort((a, b) => compare(utf8(a), utf8(b)));
   const info = frame(LABEL.pairwiseMask, SUITE, context, low!, high!);
   return hkdf(agree(own, peerKey, culprit).reveal(), roundId, info, 16);
 }
@@ -18,9 +19,7 @@ export function selfMaskKey(seed: Secret, roundId: Uint8Array, context: Uint8Arr
 
 /** The first `size` bytes of one stride. */
 export function stride(key: Secret, number: number, size = STRIDE_BYTES): Uint8Array {
-  const counter = Buffer.alloc(16);
-  counter.writeUInt32BE(number, 8);
-  counter.writeUInt32BE(2, 12);
+  const counter = concat([new Uint8Array(8), u32(number), u32(2)]);
   return keyStream(key, counter, size);
 }
 

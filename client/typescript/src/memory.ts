@@ -1,4 +1,5 @@
 /** Sums that may have been opened, and whom they show together (PROTOCOL.md, "Sums of the same model"). */
+import { COORDINATOR, PolicyViolation } from "./errors.js";
 
 export interface Sum {
   readonly roundId: string;
@@ -7,6 +8,52 @@ export interface Sum {
   readonly threshold: number;
   readonly survivors: readonly string[];
 }
+
+/** What a participant remembers of sums that may hold its update. This one lasts as long as the process. */
+export class Memory {
+  readonly sums: Sum[] = [];
+  /** Whether it outlasts the process. */
+  readonly durable: boolean = false;
+  /** Rounds whose sum came out, as the coordinator said. */
+  readonly received = new Set<string>();
+
+  /**
+   * Record a sum in the moment in which its survivors are shown, before anything of ours opens it (C86).
+   * `oncePerModel`: refuse a second cohort for one model and purpose. `again`: this very sum may be on record already.
+   */
+  claim(sum: Sum, { oncePerModel = false, again = false } = {}): void {
+    const known = this.sums.find((one) => one.roundId === sum.roundId);
+    if (known !== undefined) {
+      if (again && JSON.stringify(known) === JSON.stringify(sum)) return;
+      throw new PolicyViolation("a sum of this round is on record already", COORDINATOR);
+    }
+    const shown = exposed(this.sums, sum);
+    if (shown.length > 0) throw new PolicyViolation(`with earlier sums this one shows ${shown.slice(0, 3).join(", ")}`, COORDINATOR);
+    const alike = this.sums.filter((one) => one.model === sum.model && one.purpose === sum.purpose);
+    if (oncePerModel && alike.some((one) => one.survivors.join() !== sum.survivors.join())) {
+      throw new PolicyViolation("an update of this model may be in a sum of other participants already", COORDINATOR);
+    }
+    this.keep({ claimed: sum });
+    this.sums.push(sum);
+  }
+
+  /** The coordinator said that this round's sum came out. */
+  receive(roundId: string): void {
+    if (this.received.has(roundId)) return;
+    this.keep({ received: roundId });
+    this.received.add(roundId);
+  }
+
+  /** Whether a sum of this model and purpose with our update came out. */
+  cameOut(model: string, purpose: string): boolean {
+    return this.sums.some((one) => one.model === model && one.purpose === purpose && this.received.has(one.roundId));
+  }
+
+  /** Make an entry safe. Returns when it is on the disk, where there is one. */
+  protected keep(_entry: MemoryEntry): void {}
+}
+
+export type MemoryEntry = { readonly claimed: Sum } | { readonly received: string };
 
 const TOGETHER = ["train", "metrics"];
 

@@ -1,4 +1,5 @@
 /** Vectors of words, packed to b bits in lanes and cut into chunks (PROTOCOL.md, section 11). */
+import { toNumberLittle } from "./bytes.js";
 import { COORDINATOR, DecodeError } from "./errors.js";
 
 export type Words = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
@@ -28,7 +29,7 @@ export const packedBytes = (count: number, bits: number): number => Math.ceil((c
 export function pack(values: Words, bits: number): Uint8Array {
   const word = wordBits(bits);
   const lanes = Math.floor(values.length / word);
-  const out = Buffer.alloc(packedBytes(values.length, bits));
+  const out = new Uint8Array(packedBytes(values.length, bits));
   const words = zeros(word, lanes * bits);
   for (let j = 0; j < word; j++) {
     const at = j * bits;
@@ -89,7 +90,7 @@ export function unpack(packed: Uint8Array, count: number, bits: number): Words {
       }
     }
   }
-  let rest = BigInt("0x0" + Buffer.from(packed.subarray(size)).reverse().toString("hex"));
+  let rest = toNumberLittle(packed.subarray(size));
   for (let i = lanes * word; i < count; i++, rest >>= BigInt(bits)) {
     const value = BigInt.asUintN(bits, rest);
     if (values instanceof BigUint64Array) values[i] = value;

@@ -4,7 +4,7 @@
  * Each state takes the one message that it awaits. `Participant` holds the current state and gives it up before it hands
  * out an answer, so nothing is answered twice.
  */
-import { type MessageInitShape, create, toBinary } from "@bufbuild/protobuf";
+import { type MessageInitShape, create, equals, toBinary } from "@bufbuild/protobuf";
 
 import { type Identity, identify } from "./certificates.js";
 import { type Policy, type Round, contextOf, inputContextOf } from "./config.js";
@@ -12,10 +12,11 @@ import {
   AuthenticationError, COORDINATOR, DecodeError, LocalError, ModelMismatch, PolicyViolation, ProtocolViolation, RemoteError,
 } from "./errors.js";
 import { parseParts } from "./fields.js";
-import { LABEL, digest, equal, frame, indices } from "./framing.js";
+import { concat, equal, toHex } from "./bytes.js";
+import { LABEL, digest, frame, indices } from "./framing.js";
 import { type Entry, type SparseGraph, entryDigest, graphContext, rosterDigest, sparseGraph, sparseRosterDigest } from "./graph.js";
 import { addMask, pairwiseMaskKey, selfMaskKey } from "./masks.js";
-import { type Sum, exposed } from "./memory.js";
+import type { Memory } from "./memory.js";
 import { type Words, chunks } from "./packing.js";
 import { type Random, SUITE, Secret, agree, hkdf, open, publicKey, reduced, seal, sign, verifies } from "./primitives.js";
 import { isShare, split } from "./sharing.js";
@@ -46,7 +47,9 @@ export interface Setup {
   /** The encoded update. It is asked for once, when the model is known. */
   readonly input: () => Words;
   /** Sums that may hold our update; it grows before anything is revealed. */
-  readonly sums: Sum[];
+  readonly memory: Memory;
+  /** Whether what is received now was received by a process before this one, whose record of the sum counts. */
+  readonly again?: () => boolean;
 }
 
 /** The next state, or none after Unmask; and the answer in its parts. */
@@ -73,13 +76,13 @@ function checkIndices(values: readonly number[], what: string): void {
 
 const ascending = (values: readonly number[]): boolean => values.every((v, i) => i === 0 || values[i - 1]! < v);
 
-interface Peer {
+export interface Peer {
   readonly entry: Entry;
   readonly identity: Identity | undefined;
 }
 
 /** The roster as this participant checked it. */
-interface CheckedRoster {
+export interface CheckedRoster {
   readonly digest: Uint8Array;
   /** Ids of all members; index i is at i - 1. */
   readonly ids: readonly string[];
@@ -91,14 +94,27 @@ interface CheckedRoster {
   readonly shareThreshold: number;
 }
 
+/** What a participant saw of a round, for what comes at its end. */
+export interface Seen {
+  readonly setup: Setup;
+  readonly inputContext: Uint8Array;
+  roster?: CheckedRoster;
+  /** Indices of the survivors that we were shown, ascending. */
+  survivors?: readonly number[];
+}
+
 export class Participant {
   #state: State | undefined;
+  readonly seen: Seen;
   readonly advertiseKeys: Uint8Array[];
   /** The digest of the entry that was refused, for Leave. */
   refusedEntry: Uint8Array | undefined;
 
   constructor(setup: Setup) {
-    const first = joined(setup, (entry) => (this.refusedEntry = digest(LABEL.refusedEntry, entry)));
+    const { round, roundId, configBytes, model } = setup;
+    const context = contextOf(roundId, configBytes, round.config.modelLater ? new Uint8Array(32) : model);
+    this.seen = { setup, inputContext: round.config.modelLater ? inputContextOf(context, model) : context };
+    const first = joined(this.seen, context, (entry) => (this.refusedEntry = digest(LABEL.refusedEntry, entry)));
     this.#state = first.state;
     this.advertiseKeys = first.reply;
   }
@@ -120,12 +136,10 @@ export class Participant {
   }
 }
 
-function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
-  const { round, roundId, configBytes, model, id, random, policy, identity } = setup;
+function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) => void): Step {
+  const { setup, inputContext } = seen;
+  const { round, roundId, model, id, random, policy, identity } = setup;
   if (round.active && identity === undefined) throw new LocalError("an active round needs a key, a chain and the pinned CAs");
-  const named = round.config.modelLater ? new Uint8Array(32) : model;
-  const context = contextOf(roundId, configBytes, named);
-  const inputContext = round.config.modelLater ? inputContextOf(context, model) : context;
   const channel = new Secret(random(32));
   const mask = new Secret(random(32));
   const signedKeys = (owner: string, c: Uint8Array, s: Uint8Array): Uint8Array =>
@@ -153,7 +167,7 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
   function enough(organisations: Iterable<Identity | undefined>, who: string): void {
     if (!round.active) return;
     const names = new Set([...organisations].flatMap((o) => (o ? [o.organisation] : [])));
-    if (names.size < (policy.minOrganisations ?? 0)) {
+    if (names.size < (policy.minOrganisations ?? 1)) {
       throw new PolicyViolation(`${who} have ${names.size} organisations, the policy demands ${policy.minOrganisations}`, COORDINATOR);
     }
   }
@@ -162,7 +176,7 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
     const messages = parseParts(RosterPartSchema, parts);
     const members = messages.flatMap((m) => m.members);
     const listed = messages.flatMap((m) => m.listed);
-    const digests = Buffer.concat(messages.map((m) => m.entryDigests));
+    const digests = concat(messages.map((m) => m.entryDigests));
     const ring = round.config.ring;
     checkIndices(members.map((m) => m.index), "Roster");
     const entries: Entry[] = members.map((m) => {
@@ -199,10 +213,10 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
       neighbours = entries.map((e) => e.index).filter((i) => i !== ownIndex);
     }
     const keys = entries.flatMap((e) => [e.channelKey, e.maskKey]);
-    if (new Set(keys.map((k) => Buffer.from(k).toString("hex"))).size !== keys.length) throw violation("a public key comes twice");
+    if (new Set(keys.map((k) => toHex(k))).size !== keys.length) throw violation("a public key comes twice");
     if (!keys.every(reduced)) throw violation("a public key is not reduced");
     const ours = members.find((m) => m.index === ownIndex)?.keys;
-    if (!ours || !equal(toBinary(AdvertiseKeysSchema, ours), toBinary(AdvertiseKeysSchema, own))) throw violation("our own entry was changed");
+    if (!ours || !equals(AdvertiseKeysSchema, ours, own)) throw violation("our own entry was changed");
     const peers = new Map<number, Peer>();
     entries.forEach((entry, i) => {
       let who: Identity | undefined;
@@ -224,6 +238,7 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
     awaits: "Roster",
     take(parts, nowMs) {
       const roster = checkRoster(parts, nowMs);
+      seen.roster = roster;
       const sealContext = roster.graph ? graphContext(context, roster.digest) : context;
       const agreed = new Map(roster.neighbours.map((v) => {
         const { entry } = roster.peers.get(v)!;
@@ -236,13 +251,13 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
       const shares = roster.neighbours.map((v) => {
         const receiver = roster.peers.get(v)!.entry.id;
         const [a, b] = [maskShares.get(v)!, seedShares.get(v)!];
-        const sealed = seal(sealKey(agreed.get(v)!, sealContext, id, receiver), Buffer.concat([a, b]), frame(LABEL.share, sealContext, id, receiver));
-        const content = Buffer.concat([sealed, ...shareDigests(id, receiver, a, b)]);
+        const sealed = seal(sealKey(agreed.get(v)!, sealContext, id, receiver), concat([a, b]), frame(LABEL.share, sealContext, id, receiver));
+        const content = concat([sealed, ...shareDigests(id, receiver, a, b)]);
         const signature = signed(dealt(roster, id, receiver, content));
-        return { peer: v, sealed: Buffer.concat([content, signature]) };
+        return { peer: v, sealed: concat([content, signature]) };
       });
       const commitment = digest(LABEL.selfMaskCommitment, context, id, seed.reveal());
-      const held = new Map([[roster.own, new Secret(Buffer.concat([maskShares.get(roster.own)!, seedShares.get(roster.own)!]))]]);
+      const held = new Map([[roster.own, new Secret(concat([maskShares.get(roster.own)!, seedShares.get(roster.own)!]))]]);
       return {
         state: awaitingShares(roster, sealContext, agreed, seed, held),
         reply: inParts(shares).map((some, i) => toBinary(ShareKeysPartSchema, create(ShareKeysPartSchema, { shares: some, ...(i === 0 && { commitment }) }))),
@@ -276,7 +291,7 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
     if (pair === undefined) return refuse(AuthenticationError, "does not open");
     const [a, b] = [pair.subarray(0, 33), pair.subarray(33)];
     if (!isShare(a) || !isShare(b)) refuse(DecodeError, "holds no share");
-    const digests = Buffer.concat(shareDigests(sender.id, id, a, b));
+    const digests = concat(shareDigests(sender.id, id, a, b));
     if (!equal(digests, entry.subarray(SEAL_BYTES, ENTRY_BYTES))) refuse(AuthenticationError, "does not fit its digests");
     return new Secret(pair);
   }
@@ -333,6 +348,7 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
         if (survivors.length < round.config.threshold) throw violation("too few survivors");
         enough(survivors.map((i) => roster.peers.get(i)?.identity), "the survivors");
         remember(survivors.map((i) => roster.ids[i - 1]!));
+        seen.survivors = survivors;
         if (!round.active) return { state: undefined, reply: unmask(held, survivors) };
         const message = frame(LABEL.consistencySignature, inputContext, roster.digest, indices(survivors), indices(dropped));
         const signs = roster.graph === undefined || roster.graph.committee.has(roster.own);
@@ -344,12 +360,8 @@ function joined(setup: Setup, onRefused: (entry: Uint8Array) => void): Step {
 
   /** C86, and the record of the sum in the same step. */
   function remember(survivors: string[]): void {
-    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-    const sum: Sum = { roundId: hex(roundId), model: hex(model), purpose: round.purpose, threshold: round.config.threshold, survivors };
-    if (setup.sums.some((s) => s.roundId === sum.roundId)) throw new PolicyViolation("a sum of this round is on record", COORDINATOR);
-    const shown = exposed(setup.sums, sum);
-    if (shown.length > 0) throw new PolicyViolation(`with earlier sums this one shows ${shown.slice(0, 3).join(", ")}`, COORDINATOR);
-    setup.sums.push(sum);
+    const sum = { roundId: toHex(roundId), model: toHex(model), purpose: round.purpose, threshold: round.config.threshold, survivors };
+    setup.memory.claim(sum, { oncePerModel: policy.oncePerModel ?? false, again: setup.again?.() ?? false });
   }
 
   function awaitingProof(roster: CheckedRoster, held: ReadonlyMap<number, Secret>, survivors: readonly number[], message: Uint8Array): State {

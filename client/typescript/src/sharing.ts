@@ -1,4 +1,5 @@
 /** Shamir's secret sharing over the numbers mod 2^256 + 297 (PROTOCOL.md, section 8). */
+import { fromNumber, toNumber } from "./bytes.js";
 import { LocalError } from "./errors.js";
 import type { Random } from "./primitives.js";
 import { Secret } from "./primitives.js";
@@ -6,12 +7,6 @@ import { Secret } from "./primitives.js";
 export const PRIME = 2n ** 256n + 297n;
 export const SHARE_BYTES = 33;
 const COEFFICIENT_BYTES = 48;
-
-export const toNumber = (bytes: Uint8Array): bigint => BigInt("0x0" + Buffer.from(bytes).toString("hex"));
-
-function toBytes(value: bigint, size: number): Uint8Array {
-  return Buffer.from(value.toString(16).padStart(2 * size, "0"), "hex");
-}
 
 /** Whether 33 bytes are a number of the field. */
 export const isShare = (bytes: Uint8Array): boolean => bytes.length === SHARE_BYTES && toNumber(bytes) < PRIME;
@@ -27,7 +22,7 @@ export function split(secret: Secret, threshold: number, holders: readonly numbe
   for (const holder of holders) {
     const x = BigInt(holder);
     const value = coefficients.reduceRight((sum, coefficient) => (sum * x + coefficient) % PRIME, 0n);
-    shares.set(holder, toBytes(value, SHARE_BYTES));
+    shares.set(holder, fromNumber(value, SHARE_BYTES));
   }
   return shares;
 }
@@ -51,5 +46,5 @@ export function join(shares: ReadonlyMap<number, Uint8Array>): Secret {
     sum = (sum + toNumber(share) * over * inverse(under)) % PRIME;
   }
   if (sum >= 2n ** 256n) throw new LocalError("the shares give no secret: one of them is wrong");
-  return new Secret(toBytes(sum, 32));
+  return new Secret(fromNumber(sum, 32));
 }

@@ -5,24 +5,15 @@ import test from "node:test";
 import { type Policy, type Round, acceptOffer, parseConfig } from "../src/config.js";
 import { encode } from "../src/encoding.js";
 import { RemoteError } from "../src/errors.js";
-import type { Sum } from "../src/memory.js";
+import { Memory } from "../src/memory.js";
 import { type MessageName, Participant } from "../src/participant.js";
 import { Secret } from "../src/primitives.js";
-import { type Vector, bytes, hex, load, names } from "./vectors.js";
+import { type Vector, bytes, hex, load, names, policyOf } from "./vectors.js";
 
 // round-semi-honest-model-later has a pipeline, which this client refuses.
 const ROUNDS = ["round-semi-honest", "round-active", "round-active-model-later",
   "round-semi-honest-sparse", "round-active-sparse"];
 
-function policyOf(p: Vector = {}): Policy {
-  return {
-    ...(p.tasks && { tasks: p.tasks }), ...(p.threat_models && { threatModels: p.threat_models }),
-    ...(p.min_cohort && { minCohort: p.min_cohort }), ...(p.min_honest && { minHonest: p.min_honest }),
-    ...(p.min_colluding_share && { minColludingShare: String(p.min_colluding_share) }),
-    ...(p.min_organisations && { minOrganisations: p.min_organisations }),
-    ...(p.require_complete_graph && { requireCompleteGraph: true }),
-  };
-}
 
 function updateOf(round: Round, update: Record<string, string>): Record<string, Float32Array | Float64Array> {
   return Object.fromEntries(round.config.arrays.map((spec) => {
@@ -31,14 +22,14 @@ function updateOf(round: Round, update: Record<string, string>): Record<string, 
   }));
 }
 
-function participantOf(v: Vector, id: string, policy: Policy, sums: Sum[]): Participant {
+function participantOf(v: Vector, id: string, policy: Policy, memory: Memory): Participant {
   const p = v.participants[id];
   const r = p.random;
   const model = bytes(v.model_digest);
   const round = acceptOffer(bytes(v.config), model, policy, "train");
   const drawn = [r.channel_private_key, r.mask_private_key, r.self_mask_seed, r.mask_key_coefficients, r.self_mask_coefficients];
   return new Participant({
-    round, id, model, policy, sums, roundId: bytes(v.round_id), configBytes: bytes(v.config),
+    round, id, model, policy, memory, roundId: bytes(v.round_id), configBytes: bytes(v.config),
     random: () => bytes(drawn.shift()),
     input: () => encode(round, updateOf(round, p.update), p.weight, new Secret(bytes(p.rounding_seed))),
     ...(p.identity && { identity: { key: new Secret(bytes(p.identity.private_scalar_test_only)),
@@ -64,7 +55,7 @@ for (const name of ROUNDS) {
     for (const id of Object.keys(v.participants)) {
       let p: Participant | undefined;
       for (const step of v.steps.filter((s: Vector) => s.at === id)) {
-        if (step.do === "join") p = participantOf(v, id, {}, []);
+        if (step.do === "join") p = participantOf(v, id, policyOf(), new Memory());
         const replies = step.do === "join" ? p!.advertiseKeys : play(p!, v, v.messages[step.message], step);
         const expected = (step.expect?.replies ?? []).flatMap((r: string) => v.messages[r].parts);
         assert.deepEqual(replies.map(hex), expected, `${id} at ${step.message ?? "join"}`);
@@ -90,13 +81,13 @@ for (const name of names().filter((n) => n.startsWith("failure-"))) {
       const v = load(f.round);
       const at = f.steps.at(-1).at;
       const policy = policyOf(f.policy);
-      const sums: Sum[] = [];
+      const memory = new Memory();
       const mine = v.steps.slice(0, f.after).filter((s: Vector) => s.at === at);
-      const p = participantOf(v, at, policy, sums);
+      const p = participantOf(v, at, policy, memory);
       for (const step of mine) if (step.do === "receive") play(p, v, v.messages[step.message], step);
       for (const [i, s] of (f.released ?? []).entries()) {
         if (s.survivors.includes(at)) {
-          sums.push({ roundId: String(i), model: v.model_digest, purpose: s.purpose ?? "train", ...s });
+          memory.sums.push({ roundId: String(i), model: v.model_digest, purpose: s.purpose ?? "train", ...s });
         }
       }
       for (const step of f.steps.slice(0, -1)) if (step.do === "receive") play(p, v, f.messages[step.message] ?? v.messages[step.message], step);

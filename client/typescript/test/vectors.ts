@@ -3,6 +3,8 @@ import { readFileSync, readdirSync } from "node:fs";
 
 const FOLDER = new URL("../../../../proto/vectors/", import.meta.url);
 
+import type { Policy } from "../src/config.js";
+
 export type Vector = any;
 
 export const names = (): string[] => readdirSync(FOLDER).filter((n) => n.endsWith(".json")).map((n) => n.slice(0, -5));
@@ -28,4 +30,15 @@ export function float(text: string): number {
   const scale = Number(exponent) - 4 * fraction!.length;
   const value = Number(digits) * 2 ** Math.trunc(scale / 2) * 2 ** (scale - Math.trunc(scale / 2));
   return sign ? -value : value;
+}
+
+/** The policy of a vector: what it does not name is as permissive as can be. */
+export function policyOf(p: Vector = {}): Policy {
+  return {
+    threatModels: p.threat_models ?? ["SEMI_HONEST", "ACTIVE"],
+    minCohort: p.min_cohort ?? 3, minHonest: p.min_honest ?? 2, minColludingShare: String(p.min_colluding_share ?? 0),
+    minOrganisations: p.min_organisations ?? 1, requireCompleteGraph: p.require_complete_graph ?? false,
+    oncePerModel: p.once_per_model ?? false, requireDistributedNoise: p.require_distributed_noise ?? false,
+    ...(p.tasks && { tasks: p.tasks }),
+  };
 }
