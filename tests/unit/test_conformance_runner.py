@@ -286,7 +286,7 @@ def test_the_page_has_every_feature_limit_and_request() -> None:
     table = PAGE[PAGE.index("| Feature |") : PAGE.index("### `join`")]
     assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == {feature.value for feature in Feature}
     asked = set(re.findall(r"`([a-z]+)`", "".join(re.findall("^### .*", PAGE, re.MULTILINE))))
-    assert asked == {"describe", "join", "receive", "receipt", "aggregate"}
+    assert asked == {"describe", "join", "receive", "receipt", "aggregate", "participate"}
     assert f"at most {lines.MAX_LINE >> 20} MiB" in PAGE
     assert f"may take {programs.LIMIT_S:.0f} seconds" in PAGE
     assert programs.START_S == 120  # "the first may take\ntwo minutes"

@@ -8,9 +8,11 @@ one line on its standard output (docs/conformance.md has all of them). The runne
     cases.py          one case and its verdict; plays many
     requests.py       the requests, made from a round as vectors state it
     from_vectors.py   the cases of proto/vectors that one participant can play
+    over_grpc/        a coordinator that lies to a program which takes part over gRPC by itself
     report.py         the verdicts as JSON, as JUnit's XML, and as a badge
     expected.py       the list of cases that are known to fail
     adapter.py        secagg's own participant as such a program; an example to copy
 
-A case is found by its number: the name of its vector's file, with the participant behind it for a whole round.
+A case is found by its number: the name of its vector's file, with the participant behind it for a whole round; or
+`call-` and three digits over gRPC.
 """

@@ -9,15 +9,24 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import IO, Any
 
+import numpy as np
+from secagg_client import Client, Memory
 from secagg_client.participation.terms import Contribution
 
 from secagg import __version__
-from secagg.config import RoundConfig, Suite
+from secagg.config import TRAIN, RoundConfig, Suite
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.crypto.secret import Secret
-from secagg.errors import AuthenticationError, LocalError, MissingExtraError, NotInRoundError, RemoteError
+from secagg.errors import (
+    AuthenticationError,
+    LocalError,
+    MissingExtraError,
+    NotInRoundError,
+    RemoteError,
+    SecAggError,
+)
 from secagg.homomorphic.vectors import Backend
 from secagg.masked.vector import MaskedVector
 from secagg.messages import ParticipantId, Roster, SurvivorSet
@@ -25,7 +34,7 @@ from secagg.receipts import Receipt, Statement
 from secagg.roster import COORDINATOR
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Credentials, Membership
-from secagg.rounds.releases import remembering
+from secagg.rounds.releases import Release, remembering
 from secagg.schemes import Participant, take_part
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
@@ -69,26 +78,29 @@ class Adapter:
             LocalError: there is no such request, or it comes before a participant joined.
         """
         try:
-            match request["do"]:
-                case "describe":
-                    has = sorted(feature.value for feature in features())
-                    return {"version": VERSION, "name": "secagg", "release": __version__, "features": has}
-                case "join":
-                    self._joined = None
-                    self._joined = Joined(request)
-                    return _sends([self._joined.participant.advertisement])
-                case "receive":
-                    return _sends(self._joins.receive(request))
-                case "receipt":
-                    self._joins.believe(request)
-                    return {"believes": True}
-                case "aggregate":
-                    return {"believes": True, "sums": self._joins.sums(request["parts"])}
-                case other:
-                    raise LocalError(f"the runner asks for {other!r}, which this adapter does not know")
+            return participate(request) if request["do"] == "participate" else self._step(request)
         except (RemoteError, NotInRoundError) as error:
             told = refusal(error)
             return {"refuses": told.pop("error"), "text": str(error)[:200]} | told
+
+    def _step(self, request: Document) -> Document:
+        match request["do"]:
+            case "describe":
+                has = sorted(feature.value for feature in features())
+                return {"version": VERSION, "name": "secagg", "release": __version__, "features": has}
+            case "join":
+                self._joined = None
+                self._joined = Joined(request)
+                return _sends([self._joined.participant.advertisement])
+            case "receive":
+                return _sends(self._joins.receive(request))
+            case "receipt":
+                self._joins.believe(request)
+                return {"believes": True}
+            case "aggregate":
+                return {"believes": True, "sums": self._joins.sums(request["parts"])}
+            case other:
+                raise LocalError(f"the runner asks for {other!r}, which this adapter does not know")
 
     @property
     def _joins(self) -> "Joined":
@@ -184,6 +196,36 @@ class Joined:
         if sums_digest(aggregate, self.config) != self._digest:
             raise AuthenticationError("the sum is not the one of the receipt", culprit=COORDINATOR)
         return [str(number) for number in aggregate.sums.tolist()]
+
+
+def participate(request: Document) -> Document:
+    """Take part in a whole round over gRPC. Whatever the client raises is what it says of the end."""
+    policy, memory = read_policy(request["policy"]), Memory()
+    model_digest = bytes.fromhex(request["model_digest"])
+    for number, told in enumerate(request["released"]):
+        release = Release(model_digest, frozenset(map(ParticipantId, told["survivors"])), told["threshold"], TRAIN)
+        memory.claim(RoundId(number.to_bytes(16)), release, policy)
+    update = {name: np.frombuffer(bytes.fromhex(data), "<f4") for name, data in request["update"].items()}
+    files = {name: request[name] for name in ("certificate", "key", "ca")}
+    with Client.from_files(request["address"], **files, policy=policy, memory=memory) as client:
+        try:
+            result = client.participate(
+                update,
+                weight=request["weight"],
+                round_id=bytes.fromhex(request["round_id"]),
+                model_digest=model_digest,
+                purpose=request["purpose"],
+                timeout_s=request["timeout_ms"] / 1000,
+            )
+        except SecAggError as error:
+            told = refusal(error)
+            return {"refuses": told.pop("error"), "text": str(error)[:200]} | _culprit(told)
+    sums = [] if result.aggregate is None else result.aggregate.sums.tolist()
+    return {"believes": True, "sums": [str(number) for number in sums]}
+
+
+def _culprit(told: Document) -> Document:
+    return {"culprit": told["culprit"]} if "culprit" in told else {}
 
 
 def _sends(messages: "list[wire.Protocol]") -> Document:

@@ -34,6 +34,8 @@ class Feature(Enum):
     HOMOMORPHIC = "homomorphic"
     RESULTS = "results"
     """It checks receipts, certifications and aggregates."""
+    GRPC = "grpc"
+    """It takes part in a whole round by itself, over gRPC."""
 
 
 @dataclass(frozen=True, slots=True)
