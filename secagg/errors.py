@@ -221,14 +221,14 @@ class MissingExtraError(LocalError):
 
 
 class WorkerError(LocalError):
-    """The process that encrypts crashed, was killed, or ran out of memory or time. Only its job is lost.
+    """A process that works for this one crashed, was killed, or ran out of memory or time. Only its job is lost.
 
     Cause:
-        The process that encrypts ended before it answered. Most often the machine has too little memory for it, or
-        something stopped it.
+        The process that encrypts, or one that has participants of a simulation on a Ray cluster, ended before it
+        answered. Most often the machine has too little memory for it, or something stopped it.
     Cure:
         Give the participant more memory, or lower the number of values. Take part in the next round; a new process is
-        started for it. Homomorphic rounds need a system like Unix.
+        started for it. Homomorphic rounds need a system like Unix. Run a simulation again with the same seed.
     """
 
 

@@ -51,6 +51,13 @@ class GraphName(StrEnum):
     AUTO = "auto"
 
 
+class EngineName(StrEnum):
+    """Where the work of a round is done, on the command line."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 Scheme = Annotated[SchemeName, typer.Option(help="How updates are protected.")]
 Custody = Annotated[
     CustodyName,

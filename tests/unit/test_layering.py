@@ -52,7 +52,7 @@ FRAMEWORKS = {
     "flwr": {"secagg_client.flower", "secagg.tools.bench.frameworks", "secagg.tools.bench.peers"},
     "keras": set[str](),
     "nvflare": {"secagg_client.nvflare", "secagg.tools.bench.frameworks", "secagg.tools.bench.peers"},
-    "ray": {"secagg_server.placing"},
+    "ray": {"secagg_server.placing", "secagg.tools.cluster"},
     "torch": {"secagg_client.torch", "secagg.tools.redteam"},
 }
 PLUG_INS = ("secagg_client.flower", "secagg_client.nvflare", "secagg_client.torch")

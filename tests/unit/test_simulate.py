@@ -70,7 +70,7 @@ def test_an_altered_input_shows_as_a_sum_that_is_not_exact() -> None:
 
 def test_a_wrong_sum_is_exit_code_1(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulated(capsys, "-n", "4", "-m", "3")[1] == 0
-    monkeypatch.setattr("secagg.tools.simulation.scenario._is_exact", lambda run, aggregate: False)
+    monkeypatch.setattr("secagg.tools.simulation.scenario._is_exact", lambda aggregate, expected: False)
     document, code = simulated(capsys, "-n", "4", "-m", "3")
     assert document["rounds"][0]["exact"] is False
     assert code == 1
@@ -119,6 +119,7 @@ def test_the_document_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert (document["seed"], document["threshold"], document["ring_bits"]) == (3, 7, 20)
     assert len(document["rounds"]) == 2
+    assert len({found["sum_sha256"] for found in document["rounds"]}) == 2
     for found in document["rounds"]:
         assert found["exact"] is True
         assert found["dropped"] == {"ShareKeys": 1, "Unmask": 1}

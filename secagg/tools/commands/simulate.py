@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from time import process_time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secagg.cli.names import GraphName, ThreatModelName, parse_phase
+from secagg.cli.names import EngineName, GraphName, ThreatModelName, parse_phase
 from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,13 +59,22 @@ def simulate(
         int | None,
         typer.Option(help="The seed of the run; the same seed repeats it. Default: a new one.", show_default=False),
     ] = None,
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="Where participants are: in this process, or on the nodes of a Ray cluster (extra cluster)."),
+    ] = EngineName.LOCAL,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster of --engine ray: HOST:PORT of its head node, or auto.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document. Progress goes to stderr.")] = False,
 ) -> None:
     """Play rounds of the real protocol in memory, with 3 to 10,000 participants, dropouts and liars.
 
     With the complete graph, work grows with the square of the participants: 100 take seconds, 1000 take minutes. With
     a ring (--graph auto --colluding 50) it grows almost as their number. Times are CPU time of this one process: all
-    participants' work and the coordinator's, without any network.
+    participants' work and the coordinator's, without any network. With --engine ray, participants are spread over the
+    free CPUs of a Ray cluster, and the sum is the same for the same seed.
     Exit code 0 also for a round that was aborted by name; 1 if a sum was ever not exact.
 
     Example: secagg simulate --participants 100 --drop MaskedInput=10 --drop Unmask=5%
@@ -87,9 +97,11 @@ def simulate(
         wrong_shares=wrong_shares,
     )
     scenario.config()  # refused before any work
+    if (engine is EngineName.RAY) != (ray_address is not None):
+        raise ConfigError("--engine ray and --ray-address go together: name the cluster, or leave both out")
     seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
     rng = SeededRng(hashlib.sha256(str(seed).encode()).digest())
-    found = _play_all(scenario, rounds, rng)
+    found = _play_all(scenario, rounds, rng, ray_address)
     if as_json:
         typer.echo(json.dumps(_as_json(scenario, seed, found), indent=2))
     else:
@@ -124,20 +136,34 @@ def _count(text: str, participants: int) -> int:
     return count
 
 
-def _play_all(scenario: "Scenario", rounds: int, rng: "Rng") -> "list[ScenarioResult]":
-    from secagg.config import ThreatModel
+def _play_all(scenario: "Scenario", rounds: int, rng: "Rng", ray_address: str | None) -> "list[ScenarioResult]":
     from secagg.phases import phases
     from secagg.tools.simulation.cohort import START, Deployment, participant_names
     from secagg.tools.simulation.scenario import play
 
-    deployment = None
-    if scenario.threat_model is ThreatModel.ACTIVE:
-        deployment = Deployment.create(participant_names(scenario.participants), START)
+    names, signed = participant_names(scenario.participants), scenario.config().signed
     found = []
-    for number in range(1, rounds + 1):
-        title = f"round {number} of {rounds}" if rounds > 1 else "round"
-        with _Watch(title, phases(scenario.config()), scenario.participants) as watch:
-            found.append(play(scenario, rng=rng, deployment=deployment, clock=process_time, observe=watch.see))
+    with ExitStack() as stack:
+        deployment = spread = None
+        if ray_address is not None:
+            from secagg.tools.cluster import joined
+
+            spread = stack.enter_context(joined(ray_address)).spread(names, process_time, signed=signed)
+        elif signed:
+            deployment = Deployment.create(names, START)
+        for number in range(1, rounds + 1):
+            title = f"round {number} of {rounds}" if rounds > 1 else "round"
+            with _Watch(title, phases(scenario.config()), scenario.participants) as watch:
+                found.append(
+                    play(
+                        scenario,
+                        rng=rng,
+                        deployment=deployment,
+                        clock=process_time,
+                        observe=watch.see,
+                        spread=spread,
+                    )
+                )
     return found
 
 
@@ -204,6 +230,7 @@ def _round_as_json(scenario: "Scenario", findings: "ScenarioResult") -> dict[str
         "dropped": {str(phase): count for phase, count in findings.dropped.items()},
         "aborted": {"reason": aborted.reason.name.lower(), "message": str(aborted)} if aborted else None,
         "exact": findings.exact,
+        "sum_sha256": findings.digest.hex() if findings.digest else None,
         "largest_error": findings.largest_error,
         "error_bound": findings.error_bound,
         "liars": sorted(findings.liars),

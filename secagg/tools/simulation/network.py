@@ -2,9 +2,9 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final, Protocol, TypeVar, assert_never
 
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
@@ -35,6 +35,7 @@ class Down:
 
 
 Envelope = Up | Down
+EnvelopeT = TypeVar("EnvelopeT", Up, Down)
 Hook = Callable[[Envelope], Iterable[Envelope]]
 """Called for every message; what it returns is delivered instead, in that order."""
 
@@ -46,6 +47,40 @@ MODEL: Final = hashlib.sha256(b"simulated model").digest()
 def pass_on(envelope: Envelope) -> Iterable[Envelope]:
     """The hook of an honest network: every message arrives as it was sent."""
     return (envelope,)
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """A participant refused the coordinator's message, which closed `phase`."""
+
+    participant: ParticipantId
+    error: RemoteError
+    phase: Phase
+
+
+class Crowd(Protocol):
+    """The participants of a round, wherever they are."""
+
+    def first(self) -> Iterator[Up]:
+        """What each of them sends first."""
+        ...
+
+    def awaiting(self) -> Iterator[tuple[ParticipantId, Phase]]:
+        """Who waits for the end of which phase."""
+        ...
+
+    def deliver(self, downs: Sequence[Down], now: float) -> Iterator[Up | GaveUp]:
+        """Give them these messages. What they send is made as it is asked for.
+
+        Args:
+            downs: in the order in which they arrive.
+            now: seconds since 1970.
+        """
+        ...
+
+    def abort(self, name: ParticipantId) -> None:
+        """The round is over for this one."""
+        ...
 
 
 @dataclass(slots=True)
@@ -60,6 +95,9 @@ class Run:
         model: digest of the model that the coordinator names, where it is named later.
         models: digest of the model that each participant holds, where that is another one.
         stopwatch: where the time goes.
+        prompt: whether what a participant sends arrives before the next one gets its message. Then vectors do not wait
+            for each other in memory.
+        crowd: the participants; None stands for `participants`, which are in this process.
     """
 
     coordinator: Engine
@@ -73,14 +111,16 @@ class Run:
     model: bytes = MODEL
     models: Mapping[ParticipantId, bytes] = field(default_factory=dict)
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    prompt: bool = False
+    crowd: Crowd | None = None
     _queue: deque[Envelope] = field(default_factory=deque)
     _answered: set[tuple[ParticipantId, Phase]] = field(default_factory=set)
 
     def play(self) -> Engine:
         """Deliver messages until the round is over. Whenever none is under way, the open phase's deadline passes."""
         self.events.append(self.coordinator.started())
-        for name, participant in self.participants.items():
-            self._send(Up(name, participant.advertisement, Phase.ADVERTISE_KEYS))
+        for up in self._crowd.first():
+            self._send(up)
         while True:
             self._drain()
             phase = self.coordinator.phase
@@ -95,6 +135,10 @@ class Run:
             self.stopwatch.count(Side.COORDINATOR, phase)
             self._note(events)
 
+    @property
+    def _crowd(self) -> Crowd:
+        return self.crowd or Here(self)
+
     def _drain(self) -> None:
         while self._queue:
             envelope = self._queue.popleft()
@@ -102,9 +146,15 @@ class Run:
                 case Up():
                     self._deliver_up(envelope)
                 case Down():
-                    self._deliver_down(envelope)
+                    self._deliver_down([envelope, *self._next(Down)])
                 case _:
                     assert_never(envelope)
+
+    def _next(self, kind: type[EnvelopeT]) -> Iterator[EnvelopeT]:
+        """The next envelopes of the queue, as long as they are of one kind."""
+        while self._queue and isinstance(found := self._queue[0], kind):
+            self._queue.popleft()
+            yield found
 
     def _send(self, envelope: Envelope) -> None:
         self._queue.extend(self.hook(envelope))
@@ -116,9 +166,8 @@ class Run:
 
     def _answer_all(self) -> None:
         """Answer everyone whose phase is over; in a round that failed, that is everyone who still waits."""
-        for name, participant in self.participants.items():
-            phase = participant.awaits
-            if phase is None or (name, phase) in self._answered or not self.coordinator.ready(name, phase):
+        for name, phase in self._crowd.awaiting():
+            if (name, phase) in self._answered or not self.coordinator.ready(name, phase):
                 continue
             self._answered.add((name, phase))
             try:
@@ -138,25 +187,78 @@ class Run:
         except (RemoteError, NotInRoundError, RoundAborted) as error:
             self.refused.append((up, error))
 
-    def _deliver_down(self, down: Down) -> None:
-        name = down.participant
-        self.stopwatch.start()
-        if self.participants[name].needs_vector:
-            self.participants[name].provide(self.vectors[name], self.models.get(name, self.model))
-        try:
-            reply = self.participants[name].receive(down.message, self.now)
-        except RemoteError as error:
-            self._give_up(name, error)
-            self._send(Up(name, refusal(error), down.phase))
-            return
-        if reply is None:
-            return
-        for message in (reply,) if isinstance(reply, ParticipantMessage) else reply:
-            phase = SENT_IN[type(message)]
-            self.stopwatch.count(Side.PARTICIPANT, phase)
-            self._send(Up(name, message, phase))
-            self.stopwatch.start()
+    def _deliver_down(self, downs: Sequence[Down]) -> None:
+        for sent in self._crowd.deliver(downs, self.now):
+            if isinstance(sent, GaveUp):
+                self._give_up(sent.participant, sent.error)
+                self._send(Up(sent.participant, refusal(sent.error), sent.phase))
+            else:
+                self._send(sent)
+            if self.prompt:
+                for up in self._next(Up):
+                    self._deliver_up(up)
 
     def _give_up(self, name: ParticipantId, error: SecAggError) -> None:
-        self.participants[name].abort()
+        self._crowd.abort(name)
         self.errors.setdefault(name, error)
+
+
+def answers(
+    participant: Participant, down: Down, now: float, stopwatch: Stopwatch, provide: Callable[[], None]
+) -> Iterator[Up | GaveUp]:
+    """What a participant makes of the coordinator's message.
+
+    Args:
+        participant: whose message it is.
+        down: the message.
+        now: seconds since 1970.
+        stopwatch: measures the participant's work.
+        provide: hands in its vector, where it is made without one.
+    """
+    stopwatch.start()
+    if participant.needs_vector:
+        provide()
+    try:
+        reply = participant.receive(down.message, now)
+    except RemoteError as error:
+        yield GaveUp(down.participant, error, down.phase)
+        return
+    if reply is None:
+        return
+    for message in (reply,) if isinstance(reply, ParticipantMessage) else reply:
+        phase = SENT_IN[type(message)]
+        stopwatch.count(Side.PARTICIPANT, phase)
+        yield Up(down.participant, message, phase)
+        stopwatch.start()
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The participants of a run that are in its own process: a `Crowd`."""
+
+    run: Run
+
+    def first(self) -> Iterator[Up]:
+        """See `Crowd`."""
+        for name, participant in self.run.participants.items():
+            yield Up(name, participant.advertisement, Phase.ADVERTISE_KEYS)
+
+    def awaiting(self) -> Iterator[tuple[ParticipantId, Phase]]:
+        """See `Crowd`."""
+        for name, participant in self.run.participants.items():
+            if participant.awaits is not None:
+                yield name, participant.awaits
+
+    def deliver(self, downs: Sequence[Down], now: float) -> Iterator[Up | GaveUp]:
+        """See `Crowd`."""
+        for down in downs:
+            participant = self.run.participants[down.participant]
+
+            def provide(name: ParticipantId = down.participant, participant: Participant = participant) -> None:
+                participant.provide(self.run.vectors[name], self.run.models.get(name, self.run.model))
+
+            yield from answers(participant, down, now, self.run.stopwatch, provide)
+
+    def abort(self, name: ParticipantId) -> None:
+        """See `Crowd`."""
+        self.run.participants[name].abort()

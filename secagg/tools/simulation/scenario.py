@@ -1,15 +1,18 @@
 """A simulated round from parameters to findings: what `secagg simulate` plays."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Final, Literal
 
 import numpy as np
 
 from secagg.aggregates import Aggregate
 from secagg.config import Graph, RoundConfig, ThreatModel
-from secagg.crypto.rng import Rng
+from secagg.crypto.prg import Words
+from secagg.crypto.rng import Rng, SeededRng
 from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.packing import chunk_values
@@ -18,15 +21,20 @@ from secagg.errors import ConfigError, RoundAborted
 from secagg.events import ParticipantDropped, WrongShares
 from secagg.messages import ParticipantId, Phase
 from secagg.phases import phases
+from secagg.schemes import coordinate
 from secagg.sparse.ring import Ring
 from secagg.tools.simulation import faults
-from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
+from secagg.tools.simulation.cohort import START, Contribution, Deployment, new_round, participant_names, set_up
+from secagg.tools.simulation.hosts import Entering, Spread
 from secagg.tools.simulation.network import Hook, Run, pass_on
 from secagg.tools.simulation.stopwatch import Clock, Side, Stopwatch, standing_still
 from secagg.tools.simulation.traffic import Traffic
 
 PLAIN_BYTES = 4
 """Bytes of a value in a plain float32 update, which traffic is compared with."""
+
+SEED_SIZE: Final = 32
+"""Of what a participant's randomness comes from."""
 
 _CLIP = 1.0
 
@@ -89,6 +97,7 @@ class ScenarioResult:
         dropped: participants that dropped out, by phase.
         aborted: why there is no sum.
         exact: whether the sum is the sum of the survivors' encoded vectors, integer for integer; None without a sum.
+        digest: SHA-256 of the sum's words, little-endian; None without a sum. Two runs with one digest have one sum.
         largest_error: largest distance of the mean from the plain one; None without a sum.
         error_bound: what the fixed-point code promises.
         liars: who revealed wrong shares.
@@ -102,6 +111,7 @@ class ScenarioResult:
     dropped: Mapping[Phase, int]
     aborted: RoundAborted | None
     exact: bool | None
+    digest: bytes | None
     largest_error: float | None
     error_bound: float | None
     liars: frozenset[ParticipantId]
@@ -118,6 +128,7 @@ def play(
     deployment: Deployment | None = None,
     clock: Clock = standing_still,
     observe: Hook = pass_on,
+    spread: Spread | None = None,
 ) -> ScenarioResult:
     """One round with fresh updates, dropouts and liars.
 
@@ -127,6 +138,7 @@ def play(
         deployment: identities; made here if None and the threat model is active.
         clock: seconds; what phases cost is measured on it.
         observe: sees every message before anything happens to it.
+        spread: where the participants are; in this process if None. The sum is the same.
     """
     config = scenario.config()
     names = participant_names(scenario.participants)
@@ -141,41 +153,58 @@ def play(
         faults.WrongShares(liars, rng),
         traffic,
     )
-    updates = make_updates(names, scenario.values, rng)
-    run = set_up(
-        config,
-        {name: Contribution(update) for name, update in updates.items()},
-        rng=rng,
-        deployment=deployment,
-        hook=faults.chain(*hooks),
-        stopwatch=Stopwatch(clock),
-    )
+    base, seeds = make_base(scenario, rng), {name: rng.token(SEED_SIZE) for name in names}
+    updates = {name: base[i : i + scenario.values] for i, name in enumerate(names)}
+    stopwatch, hook = Stopwatch(clock), faults.chain(*hooks)
+    if spread is None:
+        run = set_up(
+            config,
+            {name: Contribution(update) for name, update in updates.items()},
+            rng=rng,
+            deployment=deployment,
+            hook=hook,
+            stopwatch=stopwatch,
+            rngs={name: SeededRng(seed) for name, seed in seeds.items()},
+        )
+        expected: Callable[[Sequence[ParticipantId]], Words] = partial(_expected, run)
+    else:
+        round_ = new_round(config, rng)
+        entering = {name: Entering(seed, start) for start, (name, seed) in enumerate(seeds.items())}
+        crowd = spread.enter(round_, entering, base, stopwatch)
+        coordinator = coordinate(round_, now=START, trust=spread.trust)
+        run = Run(coordinator, {}, hook, START, stopwatch=stopwatch, crowd=crowd)
+        expected = crowd.expected
+    run.prompt = True
     run.play()
-    return _findings(run, updates, drops, liars, traffic)
+    return _findings(run, updates, expected, drops=drops, liars=liars, traffic=traffic)
 
 
-def make_updates(names: list[ParticipantId], values: int, rng: Rng) -> dict[ParticipantId, FloatArray]:
-    """A different float64[values] for everyone: windows on one random vector, so memory does not grow with n · m."""
+def make_base(scenario: Scenario, rng: Rng) -> FloatArray:
+    """float64[values + participants] at random: all updates are windows on it, so memory does not grow with n · m."""
     source = np.random.default_rng(int.from_bytes(rng.token(16), "big"))
-    base = source.normal(0, _CLIP / 3, values + len(names))
-    return {name: base[i : i + values] for i, name in enumerate(names)}
+    base: FloatArray = source.normal(0, _CLIP / 3, scenario.values + scenario.participants)
+    return base
 
 
 def _findings(
     run: Run,
     updates: Mapping[ParticipantId, FloatArray],
+    expected: Callable[[Sequence[ParticipantId]], Words],
+    *,
     drops: Mapping[ParticipantId, Phase],
     liars: frozenset[ParticipantId],
     traffic: Traffic,
 ) -> ScenarioResult:
     aggregate = run.coordinator.aggregate
     mean = aggregate.mean(run.coordinator.round.config) if aggregate else None
-    stayed = [name for name in run.participants if name not in drops]
+    survivors = [ParticipantId(name) for name in aggregate.survivors] if aggregate else []
+    stayed = [name for name in updates if name not in drops]
     return ScenarioResult(
-        survivors=len(aggregate.survivors) if aggregate else 0,
+        survivors=len(survivors),
         dropped=_dropped(run, drops),
         aborted=run.coordinator.failure,
-        exact=_is_exact(run, aggregate) if aggregate else None,
+        exact=_is_exact(aggregate, expected(survivors)) if aggregate else None,
+        digest=hashlib.sha256(_little_endian(aggregate.sums)).digest() if aggregate else None,
         largest_error=_largest_error(mean.arrays["values"], aggregate, updates) if mean and aggregate else None,
         error_bound=mean.error_bound if mean else None,
         liars=liars,
@@ -193,12 +222,20 @@ def _dropped(run: Run, drops: Mapping[ParticipantId, Phase]) -> dict[Phase, int]
     return {phase: told[phase] for phase in phases(run.coordinator.round.config) if told[phase]}
 
 
-def _is_exact(run: Run, aggregate: Aggregate) -> bool:
-    config = run.coordinator.round.config
-    expected = np.zeros(config.vector_len, config.ring_dtype)
-    for name in aggregate.survivors:
-        expected += run.vectors[ParticipantId(name)].read(0, config.vector_len, config.ring_dtype)
+def _is_exact(aggregate: Aggregate, expected: Words) -> bool:
     return bool(np.array_equal(expected, aggregate.sums))
+
+
+def _expected(run: Run, survivors: Sequence[ParticipantId]) -> Words:
+    config = run.coordinator.round.config
+    total: Words = np.zeros(config.vector_len, config.ring_dtype)
+    for name in survivors:
+        total += run.vectors[name].read(0, config.vector_len, config.ring_dtype)
+    return total
+
+
+def _little_endian(sums: Words) -> bytes:
+    return sums.astype(sums.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _largest_error(mean: FloatArray, aggregate: Aggregate, updates: Mapping[ParticipantId, FloatArray]) -> float:

@@ -36,4 +36,8 @@ class Stopwatch:
 
     def count(self, side: Side, phase: Phase) -> None:
         """What passed since the start was work of `side` in `phase`."""
-        self.seconds[side, phase] += self._clock() - self._begin
+        self.add(side, phase, self._clock() - self._begin)
+
+    def add(self, side: Side, phase: Phase, seconds: float) -> None:
+        """Work of `side` in `phase` that was measured elsewhere."""
+        self.seconds[side, phase] += seconds

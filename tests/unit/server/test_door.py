@@ -235,7 +235,7 @@ def test_a_door_that_is_lost_after_the_inputs_costs_nothing(phase: Phase) -> Non
         if isinstance(envelope, Up):
             doors.run._deliver_up(envelope)
         else:
-            doors.run._deliver_down(envelope)
+            doors.run._deliver_down([envelope])
     doors.lose(EAST)
     finish(doors)
     check_sum(doors, names(doors))

@@ -1,0 +1,61 @@
+"""Participants of a simulation on a Ray cluster of two nodes: the sum is that of one process, losses have a name."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from ray.cluster_utils import Cluster as RayCluster
+
+from secagg.config import ThreatModel
+from secagg.crypto.rng import SeededRng
+from secagg.errors import ConfigError, WorkerError
+from secagg.messages import MASKED_PHASES
+from secagg.tools.cluster import Cluster, joined
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope
+from secagg.tools.simulation.scenario import Scenario, ScenarioResult, play
+from secagg.tools.simulation.stopwatch import standing_still
+
+SCENARIO = Scenario(
+    participants=16, values=2000, threshold=11, dropouts=dict.fromkeys(MASKED_PHASES[ThreatModel.ACTIVE], 1)
+)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[RayCluster]:
+    cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+def played(cluster: Cluster | None, **options: object) -> ScenarioResult:
+    spread = None
+    if cluster is not None:
+        spread = cluster.spread(participant_names(SCENARIO.participants), standing_still, signed=True)
+    return play(SCENARIO, rng=SeededRng(bytes(32)), spread=spread, **options)  # type: ignore[arg-type]
+
+
+def test_the_sum_is_the_same_to_the_bit_and_a_lost_process_ends_by_name(nodes: RayCluster) -> None:
+    with joined(nodes.address) as cluster:
+        assert cluster.processes == 2
+        found = played(cluster)
+        assert found.exact is True
+        assert found.digest == played(None).digest
+        assert found.dropped == SCENARIO.dropouts
+
+        killed: list[Envelope] = []
+
+        def kill(envelope: Envelope) -> tuple[Envelope, ...]:
+            if not killed:
+                killed.append(envelope)
+                nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
+            return (envelope,)
+
+        with pytest.raises(WorkerError, match="participants of the simulation"):
+            played(cluster, observe=kill)
+
+
+def test_a_cluster_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--ray-address"), joined(f"127.0.0.1:{os.getpid() % 1000 + 1}"):
+        pass
