@@ -381,6 +381,11 @@ def asked_to_open() -> Written:
     return written
 
 
+def opened_at_the_second_try(*kinds: str) -> Callable[[], Written]:
+    """The FL server asked for the round twice; the kinds are what the ledger says of it after a sum."""
+    return charged(*kinds, good=then(noisy, lambda w: w.open(NOISY)))
+
+
 def _put_in(written: Written, name: str) -> Any:
     return next(fact for fact in written.history.facts if isinstance(fact, Contributed) and fact.participant == name)
 
@@ -448,6 +453,19 @@ BROKEN: Final[dict[str, tuple[Law, Callable[[], Written]]]] = {
     "a charge twice": (Law.BUDGET, charged("planned", "released", "released")),
     "a charge given back": (Law.BUDGET, charged("planned", "withdrawn")),
     "a charge for nothing": (Law.BUDGET, charged("planned", "released", good=failed_with_noise)),
+    "a plan twice, for one try": (Law.BUDGET, charged("planned", "withdrawn", "planned", "released")),
+    "three plans for two tries": (
+        Law.BUDGET,
+        opened_at_the_second_try("planned", "withdrawn", "planned", "withdrawn", "planned", "released"),
+    ),
+    "a plan that was given back and charged": (
+        Law.BUDGET,
+        opened_at_the_second_try("planned", "withdrawn", "released"),
+    ),
+    "a second plan that is given back too late": (
+        Law.BUDGET,
+        charged("planned", "withdrawn", "planned", "withdrawn", good=then(asked_to_open, lambda w: w.open(NOISY))),
+    ),
     "a plan that is not given back": (Law.BUDGET, charged("planned", good=failed_with_noise)),
     "a plan given back too late": (Law.BUDGET, charged("planned", "withdrawn", good=asked_to_open)),
     "a round that the ledger does not know": (Law.BUDGET, charged(good=failed_with_noise)),
@@ -552,6 +570,9 @@ FINE: Final[dict[str, Callable[[], Written]]] = {
     "a charge that counts though the round failed": charged("planned", "released", good=asked_to_open),
     "a plan that stands though the round failed": charged("planned", good=asked_to_open),
     "a plan that is given back": charged("planned", "withdrawn", good=failed_with_noise),
+    "a round that could not be opened at the first try": opened_at_the_second_try(
+        "planned", "withdrawn", "planned", "released"
+    ),
     "events so far": then(whole, lambda w: w.watch(started(), broken_off=True)),
     "a connection that went away": then(short, lambda w: w.call("a", "Describe", status="UNAVAILABLE")),
     "more chunks": begun(lambda w: w.progress("a", 0), lambda w: w.progress("a", 1)),

@@ -48,6 +48,7 @@ def _charges(seen: Seen, task: str, reading: LedgerRead) -> Iterator[tuple[bytes
 
 def _charge(seen: Seen, known: Round, kinds: Sequence[str], reading: LedgerRead) -> Iterator[str]:
     ends = [end for end in known.ends if end.at < reading.asked_at]
+    kinds = _last_plan(kinds, len(known.asked_open))
     if kinds not in (
         [],
         ["planned"],
@@ -66,6 +67,18 @@ def _charge(seen: Seen, known: Round, kinds: Sequence[str], reading: LedgerRead)
         yield "participants were asked to open its sum, and its cost was given back"
     if kinds == ["planned"] and ends and ends[-1].failed and not seen.died and not _shown_survivors(seen, known):
         yield "it ended before anybody was shown survivors, and its cost was not given back"
+
+
+def _last_plan(kinds: Sequence[str], tries: int) -> Sequence[str]:
+    """Without plans that were given back before the last one, where the FL server asked for the round that often.
+
+    A round that cannot be opened, for instance because the audit log is out of reach, costs nothing. The FL server may
+    ask for it again under its id, and then it is planned again.
+    """
+    refused = 0
+    while refused < tries - 1 and list(kinds[2 * refused : 2 * refused + 3]) == ["planned", "withdrawn", "planned"]:
+        refused += 1
+    return kinds[2 * refused :]
 
 
 def _cohorts(seen: Seen, known: Round) -> list[Round]:
