@@ -43,8 +43,9 @@ fuzz: build/fuzz/.installed ## Fuzz every reader of bytes for SECONDS_EACH (10),
 frameworks: $(FRAMEWORKS)/.installed ## Test the plug-ins beside Flower, NVIDIA FLARE and torch, in .venv-frameworks
 	$(FRAMEWORKS)/bin/pytest tests/frameworks
 
-typescript: $(TYPESCRIPT)/src/wire/.generated ## Check and test the participant in TypeScript; needs Node 20 or later, and npm
+typescript: $(INSTALLED) $(TYPESCRIPT)/src/wire/.generated ## Test the participant in TypeScript, alone and with others; needs Node 20, npm
 	cd $(TYPESCRIPT) && npm test
+	$(BIN)/pytest tests/typescript
 
 deployment: $(INSTALLED) $(CHECKERS) $(HELM) ## Test image, chart, units, dashboards and pages; needs docker, promtool, chromium, systemd-analyze
 	$(BIN)/pytest tests/deployment

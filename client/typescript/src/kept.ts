@@ -80,7 +80,11 @@ const associated = (number: bigint): Uint8Array => frame(LABEL.keptState, Uint8A
 
 /** Sealed under a key that is used once. */
 export function sealState(content: Content, number: bigint, key: Secret): Uint8Array {
-  const text = JSON.stringify(content, (_, value: unknown) => (value instanceof Uint8Array ? `hex:${toHex(value)}` : value));
+  // A Buffer of Node becomes something else before a replacer sees it, so the replacer asks what it is replaced of.
+  const text = JSON.stringify(content, function (this: Record<string, unknown>, name, value: unknown) {
+    const was = this[name];
+    return was instanceof Uint8Array ? `hex:${toHex(was)}` : value;
+  });
   return concat([Uint8Array.of(VERSION), u64(number), gcmSeal(key.reveal(), ZERO_NONCE, utf8(text), associated(number))]);
 }
 
