@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from secagg.tools.runner.cases import Case
     from secagg.tools.runner.report import Report
 
 HELP = """Hold a participant that somebody wrote to the protocol.
 
-The cases are the vectors of proto/vectors, so this runs in a checkout, and whole rounds over gRPC by a coordinator that
-lies. docs/conformance.md says what a program must do.
+The cases are the vectors of proto/vectors and live rounds that begin with them, so this runs in a checkout; and whole
+rounds over gRPC by a coordinator that lies. docs/conformance.md says what a program must do.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
@@ -79,10 +78,11 @@ def _run(
 ) -> None:
     from secagg.errors import ConfigError
     from secagg.tools.runner.cases import Programs, judge
+    from secagg.tools.runner.every import cases
     from secagg.tools.runner.expected import read
     from secagg.tools.runner.report import Report
 
-    every = list(_cases())
+    every = list(cases())
     reasons = {} if expected is None else read(expected, {case.number for case in every})
     chosen = [case for case in every if case.number.startswith(only)]
     if not chosen:
@@ -100,14 +100,6 @@ def _run(
         _print(report)
     if not report.good:
         raise typer.Exit(1)
-
-
-def _cases() -> "Iterator[Case]":
-    """Every case that a participant can play."""
-    from secagg.tools.runner import from_vectors, over_grpc
-
-    yield from from_vectors.cases()
-    yield from over_grpc.cases()
 
 
 def _print(report: "Report") -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from secagg import messages
+from secagg.errors import DecodeError
 from secagg.tools.conformance.document import Document
 from secagg.wire.calls import CODECS
 from secagg.wire.codecs import Codec
@@ -49,10 +50,12 @@ def decode(message: Document) -> Any:
     """The message behind the bytes of a vector; a `Protocol`.
 
     Raises:
-        DecodeError: the bytes are not a well-formed message.
+        DecodeError: the bytes are not a well-formed message, or there are more parts or fewer than it has.
     """
-    found = _BY_NAME[message["type"]]
-    return found.decode(parts(message) if found.in_parts else parts(message)[0])
+    found, read = _BY_NAME[message["type"]], parts(message)
+    if not found.in_parts and len(read) != 1:
+        raise DecodeError(f"{len(read)} parts where one {message['type']} belongs")
+    return found.decode(read if found.in_parts else read[0])
 
 
 def fields(message: Message) -> Document:

@@ -6,13 +6,19 @@ one line on its standard output (docs/conformance.md has all of them). The runne
     lines.py          what is asked and answered, and what an answer may be
     program.py        the program's process: starts it, asks it, waits no longer than a limit
     cases.py          one case and its verdict; plays many
+    needs.py          what a program must have for a round
     requests.py       the requests, made from a round as vectors state it
     from_vectors.py   the cases of proto/vectors that one participant can play
+    live.py           a round with programs in it that draw their own random values
+    settings.py       such rounds that are no vectors: of integers, and of one group
+    whole.py          the cases that are whole live rounds
+    lies.py           the cases in which the coordinator of a live round lies
     over_grpc/        a coordinator that lies to a program which takes part over gRPC by itself
+    every.py          all of these cases
     report.py         the verdicts as JSON, as JUnit's XML, and as a badge
     expected.py       the list of cases that are known to fail
     adapter.py        secagg's own participant as such a program; an example to copy
 
 A case is found by its number: the name of its vector's file, with the participant behind it for a whole round; or
-`call-` and three digits over gRPC.
+`live-` or `lie-` and what happens; or `call-` and three digits over gRPC.
 """

@@ -42,6 +42,7 @@ from secagg.tools.conformance.replay.round import Draws, draw_sizes, read_arrays
 from secagg.tools.runner.lines import VERSION, Feature
 from secagg.wire.agreement import decode_proof
 from secagg.wire.configuration import decode_config
+from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.parsing import parse
 from secagg.wire.receipts import decode_receipt
 from secagg.wire.results import decode_aggregate, sums_digest
@@ -50,7 +51,7 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 
 def features() -> frozenset[Feature]:
     """What this adapter has here: no homomorphic rounds, and AEGIS where its package is installed."""
-    left_out = {Feature.HOMOMORPHIC}
+    left_out = {Feature.HOMOMORPHIC, Feature.STATES}
     try:
         Suite.X25519_SHA256_AEGIS128X4.mask_cipher.require()
     except MissingExtraError:
@@ -80,6 +81,8 @@ class Adapter:
         try:
             return participate(request) if request["do"] == "participate" else self._step(request)
         except (RemoteError, NotInRoundError) as error:
+            if self._joined is not None:
+                self._joined.participant.abort()  # whatever was refused, and wherever: our part is over
             told = refusal(error)
             return {"refuses": told.pop("error"), "text": str(error)[:200]} | told
 
@@ -113,7 +116,7 @@ class Joined:
     """A participant in its round, and what it was shown there."""
 
     def __init__(self, request: Document) -> None:
-        """Errors as of `decode_config`, `Contribution.check_asked` and `take_part`."""
+        """Errors as of `decode_config`, `Contribution.check_asked`, `GroupedRoundId.of` and `take_part`."""
         self._request = request
         config_bytes = bytes.fromhex(request["config"])
         self.config: RoundConfig = decode_config(config_bytes)
@@ -133,6 +136,8 @@ class Joined:
             remembering(*released),
         )
         self._contribution(request["purpose"]).check_asked(self.round)
+        if self.config.groups is not None:
+            GroupedRoundId.of(round_id, config_bytes, self.config.groups)
         vector = None if self.config.model_later else self._encoded()
         self.participant: Participant = take_part(membership, vector, _no_backend)
 

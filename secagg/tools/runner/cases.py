@@ -36,7 +36,7 @@ class Programs:
     def __init__(self, command: Sequence[str], limit_s: float = LIMIT_S) -> None:
         """As of `Program`; nothing is started yet."""
         self._command, self._limit_s = command, limit_s
-        self._running: list[tuple[Program, Description]] = []
+        self._running: list[Program] = []
         self._open = ExitStack()
 
     def __enter__(self) -> "Programs":
@@ -54,13 +54,14 @@ class Programs:
         """
         while len(self._running) < count:
             program = self._open.enter_context(Program(self._command, self._limit_s))
-            self._running.append((program, program.describe()))
-        return [program for program, _ in self._running[:count]]
+            program.describe()
+            self._running.append(program)
+        return self._running[:count]
 
     def describe(self) -> Description:
         """What the program says of itself; errors as of `take`."""
-        self.take(1)
-        return self._running[0][1]
+        [program] = self.take(1)
+        return program.described
 
     def restart(self) -> None:
         """End all processes; the next case has new ones."""

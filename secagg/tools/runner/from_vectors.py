@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Final
 
-from secagg.config import Graph, RoundConfig, Suite
 from secagg.errors import RemoteError
 from secagg.tools.conformance import fixtures, vectors
 from secagg.tools.conformance.document import Document
@@ -12,6 +11,7 @@ from secagg.tools.conformance.replay import archive
 from secagg.tools.runner import requests
 from secagg.tools.runner.cases import Case, Programs, Unlike, refused_as, said
 from secagg.tools.runner.lines import Answer, Believes, Feature, Sends
+from secagg.tools.runner.needs import needs_of, needs_of_round
 from secagg.tools.runner.program import Program
 from secagg.wire.configuration import decode_config
 
@@ -35,19 +35,6 @@ def cases() -> Iterator[Case]:
                 yield _case(name, vector, needs, _ending if vector["kind"] == "ending" else _aggregate)
 
 
-def needs_of(config: RoundConfig) -> frozenset[Feature]:
-    """What a participant of such a round must have."""
-    needed = {
-        Feature.SIGNED: config.signed,
-        Feature.MODEL_LATER: config.model_later,
-        Feature.RING: config.graph is not Graph.COMPLETE,
-        Feature.AEGIS: config.suite is Suite.X25519_SHA256_AEGIS128X4,
-        Feature.HOMOMORPHIC: config.homomorphic is not None,
-        Feature.PIPELINE: config.noise is not None,
-    }
-    return frozenset(feature for feature, needs in needed.items() if needs)
-
-
 @lru_cache(maxsize=4)
 def _load(name: str) -> Document:
     return vectors.load(name)
@@ -55,7 +42,7 @@ def _load(name: str) -> Document:
 
 @lru_cache(maxsize=32)
 def _needs(round_: str) -> frozenset[Feature]:
-    return needs_of(decode_config(bytes.fromhex(_load(round_)["config"])))
+    return needs_of_round(_load(round_))
 
 
 def _needs_of_offer(vector: Document) -> frozenset[Feature]:

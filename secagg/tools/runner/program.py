@@ -10,7 +10,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final
 
-from secagg.errors import ConfigError, RemoteError
+from secagg.errors import ConfigError, LocalError, RemoteError
 from secagg.tools.conformance.document import Document
 from secagg.tools.runner.lines import MAX_LINE, VERSION, Answer, Description, read, read_answer, read_description
 
@@ -36,6 +36,7 @@ class Program:
             ConfigError: it cannot be started.
         """
         self._limit_s = limit_s
+        self._described: Description | None = None
         self._read = b""
         there, self._to = os.pipe()
         self._from, back = os.pipe()
@@ -60,9 +61,21 @@ class Program:
         self.close()
 
     def describe(self) -> Description:
-        """What the program says of itself; errors as of `ask`."""
+        """Ask what the program says of itself; errors as of `ask`."""
         until = monotonic() + START_S
-        return read_description(self._exchange({"do": "describe", "version": VERSION}, until))
+        self._described = read_description(self._exchange({"do": "describe", "version": VERSION}, until))
+        return self._described
+
+    @property
+    def described(self) -> Description:
+        """What it said when it was asked.
+
+        Raises:
+            LocalError: it was not.
+        """
+        if self._described is None:
+            raise LocalError("the program was not asked to describe itself")
+        return self._described
 
     def ask(self, request: Document) -> Answer:
         """The program's answer to one request.

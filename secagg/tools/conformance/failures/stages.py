@@ -1,17 +1,25 @@
 """The words for where an honest round is left, and who is told what there. Each makes a `Play` of a table's row."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.failures.changes import Edit
-from secagg.tools.conformance.failures.script import COORDINATOR, ME, Departure, Play, Script
+from secagg.tools.conformance.failures.script import COORDINATOR, ME, Departure, Failure, Play, Script
 
 Depart = Callable[[Script], Departure]
 
 
-def _play(depart: Depart) -> Play:
-    return lambda script, failure: depart(script).played(script, failure)
+@dataclass(frozen=True, slots=True)
+class Departing:
+    """The `Play` of a row that leaves an honest round: `depart` says where and how, in any round of that kind."""
+
+    depart: Depart
+
+    def __call__(self, script: Script, failure: Failure) -> Document:
+        """The vector, played."""
+        return self.depart(script).played(script, failure)
 
 
 def _slug(script: Script, kind: str) -> str:
@@ -33,7 +41,7 @@ def shown(kind: str, edit: Edit, *, policy: Document | None = None) -> Play:
         step = script.vector["steps"][at] | {"message": "altered"}
         return Departure(at, [step], {"altered": _changed(script, _slug(script, kind), edit)}, policy)
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def shown_in_turn(edits: Mapping[str, Edit | None]) -> Play:
@@ -53,7 +61,7 @@ def shown_in_turn(edits: Mapping[str, Edit | None]) -> Play:
         }
         return Departure(min(places.values()), steps, altered)
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def shown_again(kind: str) -> Play:
@@ -63,7 +71,7 @@ def shown_again(kind: str) -> Play:
         at = script.find(at=ME, do="receive", message=kind)
         return Departure(at + 1, [script.vector["steps"][at]])
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def sent(kind: str, edit: Edit, *, by: str = ME, again: bool = False) -> Play:
@@ -75,7 +83,7 @@ def sent(kind: str, edit: Edit, *, by: str = ME, again: bool = False) -> Play:
         step = _receives(by, "altered") | {"now_ms": script.now_ms(at)}
         return Departure(at, [step], {"altered": _changed(script, slug, edit)})
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def out_of_turn(sender: str, message: str, *, before: str) -> Play:
@@ -85,7 +93,7 @@ def out_of_turn(sender: str, message: str, *, before: str) -> Play:
         at = script.received(before)
         return Departure(at, [_receives(sender, message) | {"now_ms": script.now_ms(at)}])
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def unnamed(sender: str, message: str) -> Play:
@@ -95,7 +103,7 @@ def unnamed(sender: str, message: str) -> Play:
         at = script.find(at=COORDINATOR, do="name")
         return Departure(at, [_receives(sender, message) | {"now_ms": script.now_ms(at)}])
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def told(*steps: Document, before: str = "", after: str = "", altered: tuple[str, Edit] | None = None) -> Play:
@@ -113,7 +121,7 @@ def told(*steps: Document, before: str = "", after: str = "", altered: tuple[str
         timed = [{"at": COORDINATOR, "now_ms": script.now_ms(at)} | step for step in steps]
         return Departure(at, timed, {"altered": _changed(script, *altered)} if altered else {})
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def onwards(
@@ -146,7 +154,7 @@ def onwards(
         steps = [s | {"message": called.get(s["message"], s["message"])} if "message" in s else s for s in steps]
         return Departure(at, steps, {called[slug]: _changed(script, slug, edit) for slug, edit in edits.items()})
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def after_sums(released: Callable[[Script], list[Document]], *, shown: str = "", opens: str = "") -> Play:
@@ -156,7 +164,7 @@ def after_sums(released: Callable[[Script], list[Document]], *, shown: str = "",
         at = script.find(at=ME, do="receive", message=shown) if shown else script.opening(opens)
         return Departure(at, [script.vector["steps"][at]], released=released(script))
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def nobody_else_comes(count: int) -> Play:
@@ -167,7 +175,7 @@ def nobody_else_comes(count: int) -> Play:
         last = [i for i, step in enumerate(steps) if step.get("sender") is not None][count - 1]
         return Departure(last + 1, [steps[script.find(do="tick")]])
 
-    return _play(depart)
+    return Departing(depart)
 
 
 def _receives(sender: str, message: str) -> Document:
