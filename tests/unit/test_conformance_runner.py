@@ -215,6 +215,16 @@ def test_a_second_line_is_no_answer_to_the_next_request() -> None:
             program.ask({"do": "join"})
 
 
+def test_a_case_needs_what_its_configuration_speaks_of_even_where_it_is_refused() -> None:
+    needs = {number: case.needs for number, case in every().items()}
+    assert Feature.HOMOMORPHIC in needs["failure-unsafe-joint-collusion"]
+    assert Feature.PIPELINE in needs["round-semi-honest-model-later/elm"]
+    assert needs["live-integers-active-sparse/1"] == {Feature.INTEGERS, Feature.SIGNED, Feature.RING}
+    assert needs["live-group-semi-honest/1"] == {Feature.GROUPS}
+    assert needs["live-semi-honest/1"] == frozenset()
+    assert Feature.AEGIS in needs["round-aegis/elm"]
+
+
 ENDS_ONCE = """
 import pathlib
 request = json.loads(sys.stdin.readline())

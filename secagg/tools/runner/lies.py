@@ -109,11 +109,6 @@ def _shown_after(kind: str, edit: Edit) -> Departing:
     return Departing(depart)
 
 
-def _unlisted(listed: Any, script: Script) -> Any:
-    """PEER did not survive."""
-    return tuple(index for index in listed if index != script.index(PEER))
-
-
 # fmt: off
 OWN: Table = {
     ACTIVE: [
@@ -158,8 +153,8 @@ OWN: Table = {
         ("asked-twice", "C29", "Shares asked for a second time", "the survivors again, after the shares were revealed",
          shown_again("survivors"), VIOLATION),
         ("asked-for-the-other-share", "C29", "Other shares asked for after the first",
-         f"survivors without {PEER}, after the shares were revealed",
-         _shown_after("survivors", put(survivors=_unlisted)), VIOLATION),
+         f"{PEER} is called dropped, after the share of its seed was revealed",
+         _shown_after("survivors", dropped(PEER)), VIOLATION),
     ],
 }
 # fmt: on
