@@ -249,10 +249,15 @@ class Exhibit:
     Attributes:
         sender: the participant who dealt it, as the coordinator says.
         digest: 32 bytes, over the entry as it was received.
+        public_key: the sender's, which signs all that it dealt, as an uncompressed point; empty where nothing is
+            signed.
+        covered: what that signature covers, up to the digests of the entries.
     """
 
     sender: str
     digest: bytes
+    public_key: bytes = b""
+    covered: bytes = b""
 
 
 class RemoteError(SecAggError):

@@ -121,14 +121,29 @@ class ShareKeys:
         commitment: 32 bytes, SHA-256 commitment to the self-mask seed b_u, or digest of the key seed. Empty in custody
             `threshold`, whose commitment came in round 0.
         sealed: for each neighbour's index an entry: share(s_sk) ‖ share(b_u), sealed to it (66 + 16 bytes), then a
-            digest of each share (2 · 32 bytes), then our signature where messages are signed. Homomorphic rounds seal
-            a key seed (32 + 16 bytes) or a share of one (33 + 16 bytes), with one digest. See `rounds.dealing`.
+            digest of each share (2 · 32 bytes). Homomorphic rounds seal a key seed (32 + 16 bytes) or a share of one
+            (33 + 16 bytes), with one digest. See `rounds.dealing`.
         key_share: our packed share of the joint encryption key; empty where there is none.
+        signature: over the digests of all entries (`Dealt`); empty where nothing is signed.
     """
 
     commitment: bytes
     sealed: Mapping[Index, bytes]
     key_share: bytes = b""
+    signature: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Dealt:
+    """What a member signed of all that it dealt in ShareKeys. Only who refused one of the entries is shown it.
+
+    Attributes:
+        digests: the digest of each entry (`dealing.entry_digest`), 32 bytes each, in the order of their receivers.
+        signature: that of its ShareKeys.
+    """
+
+    digests: bytes
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)

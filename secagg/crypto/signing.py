@@ -5,6 +5,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from secagg.errors import AuthenticationError
 
@@ -19,6 +20,16 @@ _VERIFY: Final = ec.ECDSA(hashes.SHA256())
 def sign(private_key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
     """A DER-encoded signature (RFC 3279 §2.2.3), about 70 bytes. `message` starts with its label."""
     return private_key.sign(message, _SIGN)
+
+
+def encode_public_key(public_key: ec.EllipticCurvePublicKey) -> bytes:
+    """The point, uncompressed (SEC 1): 65 bytes."""
+    return public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def decode_public_key(point: bytes) -> ec.EllipticCurvePublicKey:
+    """The key of a point that `encode_public_key` gave."""
+    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
 
 
 def verify(public_key: ec.EllipticCurvePublicKey, message: bytes, signature: bytes, *, culprit: str | None) -> None:

@@ -55,7 +55,7 @@ class AwaitingRoster:
         }
         commitment = shares.commit(membership.round, membership.participant_id, seed)
         following = turn.after(self, checked, self.channel, self.mask, seed, pairs[checked.own_index])
-        return following, ShareKeys(commitment, dealing.sign(checked, sealed))
+        return following, dealing.deal(checked, commitment, sealed)
 
 
 class ShareKeysPhase(DealingPhase):
@@ -71,8 +71,7 @@ class ShareKeysPhase(DealingPhase):
             raise DecodeError(f"{name}: a commitment is {COMMITMENT_SIZE} bytes, without a key share", culprit=name)
         if set(message.sealed) != set(self.state.graph.of(index)):  # check: C40
             raise ProtocolViolation(f"{name} must seal shares to its neighbours, no more and no fewer", culprit=name)
-        for entry in message.sealed.values():
-            self.kind.check_size(entry, signed=bool(members.identities), sender=name)  # check: C93
+        self.kind.check(message, signed=bool(members.identities), sender=name)  # check: C93
 
     def isolated(self, alive: set[Index]) -> set[Index]:
         """On a ring, those whose secrets could not be recovered: too few of their neighbours are left. A semi-honest

@@ -61,10 +61,10 @@ def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: Parti
 
 
 def receive(checked: CheckedRoster, channel: KeyPair, sender: Index, entry: bytes) -> SharePair:
-    """Open the pair that `sender` dealt to us; an error names whoever is proven to be at fault (`dealing.received`)."""
+    """Open the pair that `sender` dealt to us; an error says which entry it is about (`dealing.received`)."""
     membership, member = checked.membership, checked.members[sender]
     opened = partial(open_sealed, membership.round, channel, member, membership.participant_id, entry)
-    return dealing.received(checked, dealing.MASKED, sender, entry, opened)
+    return dealing.received(checked, sender, entry, opened)
 
 
 def _read(context: Context, owner: ParticipantId, holder: ParticipantId, content: bytes) -> tuple[SharePair, bytes]:

@@ -6,7 +6,7 @@ from typing import Final
 from secagg.config import RoundConfig, ThreatModel
 from secagg.errors import AbortReason, RoundAborted
 from secagg.events import Accused, Verdict
-from secagg.messages import Leave, ParticipantId
+from secagg.messages import Dealt, Leave, ParticipantId
 from secagg.rounds import dealing
 from secagg.rounds.coordinator_phase import DealingPhase
 from secagg.rounds.shared_state import SharedState
@@ -28,10 +28,12 @@ class Accusations:
         self._state = state
         self._dealing = dealing_phase
         self._by_accuser: dict[ParticipantId, Accused] = {}
+        self._dealt: dict[ParticipantId, Dealt] = {}
+        self._signed: dict[ParticipantId, bool] = {}
 
     def hear(self, accuser: ParticipantId, message: Leave) -> list[Accused]:
-        """Keep and judge the word of a member about one that dealt to it; one accusation each, so it costs one
-        verification.
+        """Keep and judge the word of a member about one that dealt to it; one accusation each. A signature is
+        verified once for each that is accused.
         """
         accused, index = message.accused, self._state.members.index
         if accuser in self._by_accuser or accused is None or accused not in index:
@@ -42,19 +44,40 @@ class Accusations:
         self._by_accuser[accuser] = told
         return [told]
 
+    def shown(self, accuser: ParticipantId, message: Leave) -> Dealt | None:
+        """What the accused signed of all that it dealt, for an accuser that refuses what the coordinator passed on. So
+        the accuser learns whether the accused signed that.
+        """
+        accused, index = message.accused, self._state.members.index
+        if accused not in self._state.members.identities or accuser not in index:
+            return None
+        entry = self._dealing.dealt(index[accused], index[accuser])
+        if entry is None or dealing.entry_digest(accuser, entry) != message.refused_entry:  # check: shown-to-refuser
+            return None
+        return self._dealt_by(accused)
+
     def _judge(self, accused: ParticipantId, accuser: ParticipantId, refused: bytes) -> Verdict:
-        members, kind = self._state.members, self._dealing.kind
+        members = self._state.members
         entry = self._dealing.dealt(members.index[accused], members.index[accuser])
         if not refused or entry is None:
             return Verdict.HEARSAY
-        if dealing.entry_digest(entry) != refused:  # check: C94
+        if dealing.entry_digest(accuser, entry) != refused:  # check: C94
             return Verdict.UNFOUNDED
         if accused not in members.identities:
             return Verdict.HEARSAY
-        unsigned = entry[: kind.unsigned_size]
-        signed = dealing.entry_to_sign(self._state.round.context, members.digest, accused, accuser, unsigned)
-        good = dealing.made_by(members.identities[accused], kind, signed, entry)
-        return Verdict.HEARSAY if good else Verdict.PROVEN
+        if accused not in self._signed:
+            dealt = self._dealt_by(accused)
+            covered = dealing.to_sign(self._state.round.context, members.digest, accused, dealt.digests)
+            self._signed[accused] = dealing.made_by(members.identities[accused].public_key, covered, dealt.signature)
+        return Verdict.HEARSAY if self._signed[accused] else Verdict.PROVEN
+
+    def _dealt_by(self, accused: ParticipantId) -> Dealt:
+        """Its digests are made once, however many accuse it."""
+        if accused not in self._dealt:
+            members = self._state.members
+            message = self._state.shared[members.index[accused]]
+            self._dealt[accused] = Dealt(dealing.digests_of(members.at, message.sealed), message.signature)
+        return self._dealt[accused]
 
     def name_culprits(self, error: RoundAborted) -> RoundAborted:
         """`error`, with everyone who is proven to be at fault, and those whom many accuse."""

@@ -1,35 +1,40 @@
-"""The entry that one member deals to another in ShareKeys: a seal, digests of what is in it, and a signature.
+"""The entry that one member deals to another in ShareKeys: a seal, and digests of what is in it.
 
 The seal is authenticated by itself, so nobody checks a signature in a round that goes well. A seal that does not open,
-or whose content does not fit its digests, passed through the coordinator: only the signature tells whose fault it is.
-The digests let the coordinator compare a share that is revealed later with the one that was dealt.
+or whose content does not fit its digests, passed through the coordinator: only a signature tells whose fault it is. A
+member signs once, over the digests of all its entries. Whoever refuses an entry is shown these digests and the
+signature. The digests of the content let the coordinator compare a share that is revealed later with the one that was
+dealt.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg.context import Context, Round
 from secagg.crypto import labels, shamir, signing
 from secagg.crypto.agreement import KeyPair
-from secagg.crypto.identity import VerifiedIdentity
 from secagg.crypto.sealing import TAG_SIZE
 from secagg.crypto.secret import Secret
 from secagg.crypto.signing import MAX_SIGNATURE_SIZE
 from secagg.crypto.transcript import digest, frame
 from secagg.errors import AuthenticationError, DecodeError, Exhibit, RemoteError
-from secagg.messages import Index, Member, ParticipantId
+from secagg.messages import Dealt, Index, Member, ParticipantId, ShareKeys
 from secagg.rounds import peer_sealing
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.sealed_entries import SealedEntries
 
 ValueT = TypeVar("ValueT")
 
 DIGEST_SIZE = 32
+_LENGTH_SIZE = 4  # in a frame
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The form of an entry: seal ‖ digests ‖ signature.
+    """The form of an entry: seal ‖ digests.
 
     Attributes:
         label: of the sealing key.
@@ -47,8 +52,8 @@ class Kind:
         return self.content_size + TAG_SIZE
 
     @property
-    def unsigned_size(self) -> int:
-        """How long the entry is without its signature, in bytes."""
+    def size(self) -> int:
+        """How long the entry is, in bytes."""
         return self.seal_size + self.digests * DIGEST_SIZE
 
     def digest_in(self, entry: bytes, number: int) -> bytes:
@@ -56,17 +61,20 @@ class Kind:
         start = self.seal_size + number * DIGEST_SIZE
         return entry[start : start + DIGEST_SIZE]
 
-    def check_size(self, entry: bytes, *, signed: bool, sender: ParticipantId) -> None:
-        """Refuse an entry that is too short or too long, before the coordinator keeps it.
+    def check(self, message: ShareKeys, *, signed: bool, sender: ParticipantId) -> None:
+        """Refuse entries that are too short or too long, and a signature where it does not belong, before the
+        coordinator keeps them.
 
         Raises:
             DecodeError: naming the sender.
         """
-        least, most = self.unsigned_size + signed, self.unsigned_size + signed * MAX_SIGNATURE_SIZE
-        if not least <= len(entry) <= most:
+        if any(len(entry) != self.size for entry in message.sealed.values()):  # check: C93-entry
+            raise DecodeError(f"{sender}: a seal with its digests is {self.size} bytes", culprit=sender)
+        if not signed <= len(message.signature) <= signed * MAX_SIGNATURE_SIZE:  # check: C93-signature
             raise DecodeError(
-                f"{sender}: a seal with its digests is {self.unsigned_size} bytes"
-                + (f", with a signature of at most {MAX_SIGNATURE_SIZE}" if signed else ", without a signature"),
+                f"{sender}: a signature of at most {MAX_SIGNATURE_SIZE} bytes belongs to what is dealt"
+                if signed
+                else f"{sender}: a signature, where nothing is signed",
                 culprit=sender,
             )
 
@@ -86,32 +94,38 @@ def share_digest(label: bytes, context: Context, owner: ParticipantId, holder: P
     return digest(label, context, owner.encode(), holder.encode(), share.expose())
 
 
-def entry_to_sign(
-    context: Context, members_digest: bytes, sender: ParticipantId, receiver: ParticipantId, unsigned: bytes
-) -> bytes:
-    """What the signature of an entry covers; `unsigned` is seal and digests."""
-    fields = (context, members_digest, sender.encode(), receiver.encode(), unsigned)
-    return frame(labels.DEALING_SIGNATURE, *fields)
+def to_sign(context: Context, members_digest: bytes, sender: ParticipantId, digests: bytes) -> bytes:
+    """What a member's signature of ShareKeys covers; `digests` are those of its entries, joined."""
+    return frame(labels.DEALING_SIGNATURE, context, members_digest, sender.encode(), digests)
+
+
+def entry_digest(receiver: ParticipantId, entry: bytes) -> bytes:
+    """32 bytes that stand for what was dealt to `receiver`, in the sender's signature and in an accusation."""
+    return digest(labels.DEALT_ENTRY, receiver.encode(), entry)
+
+
+def digests_of(members: Mapping[Index, Member], entries: Mapping[Index, bytes]) -> bytes:
+    """The digest of each entry, joined in the order of the receivers' indices."""
+    return b"".join([entry_digest(members[i].participant_id, entries[i]) for i in sorted(entries)])
 
 
 def seal(
     round_: Round, kind: Kind, own: KeyPair, *, sender: ParticipantId, receiver: Member, content: bytes, digests: bytes
 ) -> bytes:
-    """Make an entry without a signature: `content` encrypted for `receiver`, then the digests of it, joined."""
+    """Make an entry: `content` encrypted for `receiver`, then the digests of it, joined."""
     return peer_sealing.seal(round_, kind.label, own, sender=sender, receiver=receiver, plaintext=content) + digests
 
 
-def sign(checked: CheckedRoster, entries: Mapping[Index, bytes]) -> dict[Index, bytes]:
-    """Add our signature to each of our entries, where members sign; entries are by receiver."""
-    if not checked.signed:
-        return dict(entries)
-    membership, members_digest = checked.membership, checked.digest
-    signed = {}
-    for index, entry in entries.items():
-        receiver = checked.members[index].participant_id
-        covered = entry_to_sign(membership.round.context, members_digest, membership.participant_id, receiver, entry)
-        signed[index] = entry + membership.sign(covered)
-    return signed
+def deal(
+    checked: CheckedRoster, commitment: bytes, entries: Mapping[Index, bytes], key_share: bytes = b""
+) -> ShareKeys:
+    """The message with our entries, which are by receiver; where members sign, with our signature."""
+    signature, membership = b"", checked.membership
+    if checked.signed:
+        digests = digests_of(checked.members, entries)
+        context = membership.round.context
+        signature = membership.sign(to_sign(context, checked.digest, membership.participant_id, digests))
+    return ShareKeys(commitment, SealedEntries(entries), key_share, signature)
 
 
 def unseal(
@@ -124,7 +138,7 @@ def unseal(
     entry: bytes,
     read: Callable[[bytes], tuple[ValueT, bytes]],
 ) -> ValueT:
-    """Open what `sender` dealt to us and compare it with its digests. The signature is not looked at.
+    """Open what `sender` dealt to us and compare it with its digests.
 
     Args:
         round_: the round.
@@ -142,54 +156,53 @@ def unseal(
     sealed = entry[: kind.seal_size]
     content = peer_sealing.unseal(round_, kind.label, own, sender=sender, receiver=receiver, sealed=sealed)
     value, digests = read(content)
-    if digests != entry[kind.seal_size : kind.unsigned_size]:  # check: C92
+    if digests != entry[kind.seal_size :]:  # check: C92
         name = sender.participant_id
         raise AuthenticationError(f"what {name} dealt does not fit its own digests", culprit=name)
     return value
 
 
-def received(checked: CheckedRoster, kind: Kind, sender: Index, entry: bytes, opened: Callable[[], ValueT]) -> ValueT:
+def received(checked: CheckedRoster, sender: Index, entry: bytes, opened: Callable[[], ValueT]) -> ValueT:
     """Call `opened`, which opens the entry of `sender`. If it fails, say which entry it was and who is at fault.
 
-    The sender is named if it signed the entry, or if nothing is signed and the coordinator is trusted to pass entries
-    on as they are. Else nobody is: either the coordinator changed the entry, or the sender signed something else.
+    Where nothing is signed, the coordinator is trusted to pass entries on as they are, and the sender is named. Else
+    nobody is: either the coordinator changed the entry, or the sender dealt garbage. `judge` tells them apart.
     """
     try:
         return opened()
     except RemoteError as error:
-        raise _blaming(checked, kind, checked.members[sender], entry, error) from None
+        member, membership = checked.members[sender], checked.membership
+        name = member.participant_id
+        exhibit = Exhibit(name, entry_digest(membership.participant_id, entry))
+        if not checked.signed:
+            raise type(error)(str(error), culprit=name).about(exhibit) from None
+        key = checked.identities[sender].public_key
+        covered = to_sign(membership.round.context, checked.digest, name, b"")[:-_LENGTH_SIZE]
+        exhibit = replace(exhibit, public_key=signing.encode_public_key(key), covered=covered)
+        raise type(error)(f"{error}; {name} or the coordinator is to blame").about(exhibit) from None
 
 
-def _blaming(checked: CheckedRoster, kind: Kind, sender: Member, entry: bytes, error: RemoteError) -> RemoteError:
-    """The same error, with the culprit if there is proof, and with the entry that it is about."""
-    name, membership = sender.participant_id, checked.membership
-    culprit: str | None = name
-    text = str(error)
-    if checked.signed and not made_by(
-        checked.identities[sender.index],
-        kind,
-        entry_to_sign(
-            membership.round.context,
-            checked.digest,
-            name,
-            membership.participant_id,
-            entry[: kind.unsigned_size],
-        ),
-        entry,
-    ):
-        culprit, text = None, f"{text}; its signature is not {name}'s: {name} or the coordinator is to blame"
-    return type(error)(text, culprit=culprit).about(Exhibit(name, entry_digest(entry)))
+def judge(error: RemoteError, shown: Dealt | None) -> None:
+    """Name the sender of the entry that `error` is about, if what the coordinator shows proves that the sender signed
+    this entry. If nothing is shown, or something else, nobody is named: the coordinator changed the entry, or the
+    sender did not sign what it dealt.
+    """
+    exhibit = error.exhibit
+    if exhibit is None or not exhibit.public_key or shown is None:
+        return
+    listed = range(0, len(shown.digests), DIGEST_SIZE)
+    if not any(shown.digests[i : i + DIGEST_SIZE] == exhibit.digest for i in listed):  # check: shown-entry
+        return
+    covered = exhibit.covered + len(shown.digests).to_bytes(_LENGTH_SIZE, "big") + shown.digests
+    if made_by(signing.decode_public_key(exhibit.public_key), covered, shown.signature):
+        error.culprit = exhibit.sender
+        error.args = (f"{error}: {exhibit.sender}, who signed it",)
 
 
-def made_by(identity: VerifiedIdentity, kind: Kind, signed: bytes, entry: bytes) -> bool:
-    """Whether the signature behind `entry` is the member's over `signed`."""
+def made_by(public_key: ec.EllipticCurvePublicKey, covered: bytes, signature: bytes) -> bool:
+    """Whether `signature` was made over `covered` with the private key of `public_key`."""
     try:
-        signing.verify(identity.public_key, signed, entry[kind.unsigned_size :], culprit=None)
+        signing.verify(public_key, covered, signature, culprit=None)
     except AuthenticationError:
         return False
     return True
-
-
-def entry_digest(entry: bytes) -> bytes:
-    """32 bytes by which an accusation says which entry was refused."""
-    return digest(labels.REFUSED_ENTRY, entry)

@@ -64,6 +64,7 @@ from secagg.messages import (
     SENT_IN,
     AdvertiseKeys,
     CoordinatorMessage,
+    Dealt,
     Index,
     Leave,
     ParticipantId,
@@ -444,6 +445,12 @@ class Engine(OpeningAndClosing):
         return [self.started()]
 
     # --- dropping out -------------------------------------------------------------------------------------------------
+
+    def shown(self, sender: ParticipantId, message: Leave) -> Dealt | None:
+        """What answers a participant's `Leave`: if it refuses an entry that passed through us as it says, what the
+        sender of the entry signed. None before and after the round's shares are held.
+        """
+        return self._accusations.shown(sender, message)
 
     def _leave(self, sender: ParticipantId, message: Leave, now: float) -> list[Event]:
         events: list[Event] = []

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from secagg.config import MAX_PARTICIPANTS
 from secagg.errors import DecodeError
-from secagg.messages import ConsistencyCheck, ConsistencyProof, Index, Leave, LeaveReason
+from secagg.messages import ConsistencyCheck, ConsistencyProof, Dealt, Index, Leave, LeaveReason
 from secagg.wire.codecs import Codec, flat
 from secagg.wire.fields import (
     MAX_SIGNATURE_BYTES,
@@ -56,6 +57,23 @@ def decode_leave(message: pb.Leave) -> Leave:
         raise DecodeError(f"unknown reason {message.reason} for leaving") from None
 
 
+def encode_shown(dealt: Dealt | None) -> pb.LeaveReply:
+    """The answer to Leave, with what the sender of a refused entry signed, if it may be shown."""
+    if dealt is None:
+        return pb.LeaveReply()
+    return pb.LeaveReply(dealt=pb.Dealt(digests=dealt.digests, signature=dealt.signature))
+
+
+def decode_shown(message: pb.LeaveReply) -> Dealt | None:
+    """What the sender of a refused entry signed; None if it is not shown. Whether it did is for the accuser to say."""
+    if not message.HasField("dealt"):
+        return None
+    dealt = message.dealt
+    at_most(dealt.digests, MAX_PARTICIPANTS * ENTRY_DIGEST_BYTES, "digests")
+    return Dealt(dealt.digests, at_most(dealt.signature, MAX_SIGNATURE_BYTES, "signature"))
+
+
 CONSISTENCY_CHECK: Final = flat(ConsistencyCheck, pb.ConsistencyCheck, signature=signature)
 CONSISTENCY_PROOF: Final = Codec(ConsistencyProof, pb.ConsistencyProofPart, encode_proof, decode_proof, in_parts=True)
 LEAVE: Final = Codec(Leave, pb.Leave, encode_leave, decode_leave)
+SHOWN: Final = Codec(Dealt, pb.LeaveReply, encode_shown, decode_shown)

@@ -251,7 +251,7 @@ INPUT_PROGRESS: Final[Call[Any]] = Call(name="InputProgress")
 AWAIT_RECEIPT: Final = Call(name="AwaitReceipt", answers=RECEIPT)
 CERTIFY: Final = Call(name="Certify", answers=CONSISTENCY_PROOF)
 FETCH_AGGREGATE: Final[Call[Any]] = Call(name="FetchAggregate", max_answer=limits.aggregate_bytes)
-LEAVE_ROUND: Final[Call[Any]] = Call(name="LeaveRound", brings=agreement.LEAVE)
+LEAVE_ROUND: Final[Call[Any]] = Call(name="LeaveRound", brings=agreement.LEAVE, answers=agreement.SHOWN)
 DESCRIBE: Final[Call[Any]] = Call(name="Describe", max_answer=limits.MAX_DESCRIPTION_BYTES)
 
 DATA_CALLS: Final[tuple[Call[Any], ...]] = (

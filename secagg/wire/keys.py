@@ -4,6 +4,7 @@ Sizes and counts are checked here, once. Messages that grow with the cohort are 
 gRPC's message limit never matters.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
@@ -17,11 +18,11 @@ from secagg.wire.fields import (
     MAX_SIGNATURE_BYTES,
     PART_BYTES,
     Pieces,
+    ascending,
     at_most,
     bounded,
     decode_participant_id,
     exactly,
-    fresh_index,
     limited,
     split,
 )
@@ -32,8 +33,8 @@ COMMITMENT_BYTES: Final = 32
 MAX_KEY_SHARE_BYTES: Final = 4 << 20
 LISTED_IN_PART: Final = 8192
 """Members in one part of the list of all: about 100 bytes each at most, so parts stay below 1 MiB."""
-MAX_SEALED_BYTES: Final = 82 + 2 * 32 + MAX_SIGNATURE_BYTES
-_MAX_SEALED_FRAME: Final = 16  # tags, lengths and the peer's index
+MAX_SEALED_BYTES: Final = 82 + 2 * 32
+_INDEX_BYTES: Final = 2  # of a peer, as a varint below 2^14
 
 SharesT = TypeVar("SharesT", pb.ShareKeysPart, pb.ShareDeliveryPart)
 
@@ -145,10 +146,11 @@ def decode_roster(parts: Iterable[pb.RosterPart]) -> Roster:
 
 
 def encode_share_keys(message: ShareKeys) -> Iterator[pb.ShareKeysPart]:
-    """The commitment in the first part, then pieces of a key share; parts of at most 1 MiB."""
+    """Commitment and signature in the first part, then pieces of a key share; parts of at most 1 MiB."""
     parts = _in_parts(message.sealed, pb.ShareKeysPart)
     first = next(parts)
     first.commitment = message.commitment
+    first.signature = message.signature
     yield first
     yield from parts
     for piece in _pieces(message.key_share):
@@ -156,26 +158,26 @@ def encode_share_keys(message: ShareKeys) -> Iterator[pb.ShareKeysPart]:
 
 
 def decode_share_keys(parts: Iterable[pb.ShareKeysPart]) -> ShareKeys:
-    """Receivers, commitment and key share are checked by the protocol."""
-    commitments: list[bytes] = []
+    """Receivers, commitment, signature and key share are checked by the protocol."""
+    first: pb.ShareKeysPart | None = None
     pieces = Pieces(MAX_KEY_SHARE_BYTES, "key share")
-
-    def shares() -> Iterator[pb.SealedShares]:
-        for part in bounded(parts):
-            if part.commitment or not commitments:
-                commitments.append(part.commitment)
-            pieces.add(part.key_share)
-            yield from part.shares
-
-    sealed = _decode_sealed(shares())
-    if len(commitments) != 1:
-        raise DecodeError("the commitment stands in the first part, and there alone")
-    commitment = at_most(commitments[0], COMMITMENT_BYTES, "commitment")
-    return ShareKeys(commitment, SealedEntries(sealed), pieces.join())
+    entries = _Entries()
+    for part in bounded(parts):
+        if first is None:
+            first = part
+        elif part.commitment or part.signature:
+            raise DecodeError("commitment and signature stand in the first part, and there alone")
+        pieces.add(part.key_share)
+        entries.add(part)
+    if first is None:
+        raise DecodeError("no part of a message")
+    commitment = at_most(first.commitment, COMMITMENT_BYTES, "commitment")
+    signature = at_most(first.signature, MAX_SIGNATURE_BYTES, "signature")
+    return ShareKeys(commitment, entries.join(), pieces.join(), signature)
 
 
 def encode_share_delivery(message: ShareDelivery) -> Iterator[pb.ShareDeliveryPart]:
-    """The model's digest in the first part, sealed shares, then pieces of the key shares; parts of at most 1 MiB."""
+    """The model's digest in the first part, entries, then pieces of the key shares; parts of at most 1 MiB."""
     parts = _in_parts(message.sealed, pb.ShareDeliveryPart)
     first = next(parts)
     first.model_digest = message.model_digest
@@ -190,22 +192,19 @@ def decode_share_delivery(parts: Iterable[pb.ShareDeliveryPart]) -> ShareDeliver
     """Senders, key shares and the model are checked by the protocol."""
     pieces: dict[Index, Pieces] = {}
     digests: list[bytes] = []
-
-    def shares() -> Iterator[pb.SealedShares]:
-        for part in bounded(parts):
-            if part.model_digest or not digests:
-                digests.append(part.model_digest)
-            for piece in part.key_shares:
-                if not 1 <= piece.owner <= MAX_PARTICIPANTS:
-                    raise DecodeError(f"{piece.owner} is no index")
-                pieces.setdefault(Index(piece.owner), Pieces(MAX_KEY_SHARE_BYTES, "key share")).add(piece.piece)
-            yield from part.shares
-
-    sealed = _decode_sealed(shares())
+    entries = _Entries()
+    for part in bounded(parts):
+        if part.model_digest or not digests:
+            digests.append(part.model_digest)
+        for piece in part.key_shares:
+            if not 1 <= piece.owner <= MAX_PARTICIPANTS:
+                raise DecodeError(f"{piece.owner} is no index")
+            pieces.setdefault(Index(piece.owner), Pieces(MAX_KEY_SHARE_BYTES, "key share")).add(piece.piece)
+        entries.add(part)
     if len(digests) > 1:
         raise DecodeError("the model's digest stands in the first part, and there alone")
     model_digest = exactly(digests[0], DIGEST_SIZE, "model_digest") if any(digests) else b""
-    return ShareDelivery(sealed, {owner: p.join() for owner, p in pieces.items()}, model_digest)
+    return ShareDelivery(entries.join(), {owner: p.join() for owner, p in pieces.items()}, model_digest)
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
@@ -214,24 +213,47 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 
 
 def _in_parts(entries: Mapping[Index, bytes], kind: type[SharesT]) -> Iterator[SharesT]:
-    """As `split`, but each entry is made in its place: a cohort has a million of them."""
-    part, size = kind(), 0
-    for peer, sealed in entries.items():
-        cost = len(sealed) + _MAX_SEALED_FRAME
-        if size and size + cost > PART_BYTES - 64:
-            yield part
-            part, size = kind(), 0
-        part.shares.add(peer=peer, sealed=sealed)
-        size += cost
-    yield part
+    """The entries, which have one size, over parts of less than 1 MiB."""
+    packed = entries if isinstance(entries, SealedEntries) else SealedEntries(entries)
+    step = max(1, (PART_BYTES - 1024) // (packed.size + _INDEX_BYTES))
+    indices, block = list(packed), packed.block
+    for start in range(0, len(indices) or 1, step):
+        some = indices[start : start + step]
+        yield kind(peers=some, entries=block[start * packed.size : (start + len(some)) * packed.size])
 
 
-def _decode_sealed(items: Iterable[pb.SealedShares]) -> dict[Index, bytes]:
-    sealed: dict[Index, bytes] = {}
-    for item in limited(items):
-        peer = fresh_index(item.peer, sealed, "peer")
-        sealed[peer] = at_most(item.sealed, MAX_SEALED_BYTES, "sealed")
-    return sealed
+class _Entries:
+    """The entries of a message, from its parts."""
+
+    def __init__(self) -> None:
+        self._peers = array("H")
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: pb.ShareKeysPart | pb.ShareDeliveryPart) -> None:
+        """Take those of the next part.
+
+        Raises:
+            DecodeError: their indices do not ascend, or they are not of one size.
+        """
+        peers, block = ascending(part.peers, "peers"), part.entries
+        if not peers:
+            exactly(block, 0, "entries of nobody")
+            return
+        size, rest = divmod(len(block), len(peers))
+        if rest or size > MAX_SEALED_BYTES or (self._peers and size != self._size):
+            raise DecodeError(
+                f"{len(block)} bytes are not {len(peers)} entries of one size, {MAX_SEALED_BYTES} at most"
+            )
+        if peers[-1] > MAX_PARTICIPANTS or (self._peers and peers[0] <= self._peers[-1]):
+            raise DecodeError("peers are not ascending indices")
+        self._size = size
+        self._peers.extend(peers)
+        self._pieces.append(block)
+
+    def join(self) -> SealedEntries:
+        """All entries so far."""
+        return SealedEntries.joined(self._peers, b"".join(self._pieces))
 
 
 ADVERTISE_KEYS: Final = Codec(AdvertiseKeys, pb.AdvertiseKeys, encode_advertise, decode_advertise)

@@ -67,7 +67,7 @@ SLACK_BYTES: Final = 1 << 16
 """What every answer may have beside its entries."""
 
 ENTRY_BYTES: Final = 256
-"""An entry for one participant: an index with what a member dealt (218 bytes at most), or with a signature."""
+"""An entry for one participant: an index with what a member dealt (146 bytes at most), or with a signature."""
 
 MEMBER_BYTES: Final = 512 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
 """A member of the roster, with its certificates."""

@@ -37,15 +37,24 @@ from secagg.crypto.transcript import digest, frame
 from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size, unpack
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.errors import ConfigError, DecodeError, ProtocolViolation, RemoteError, SecAggError
+from secagg.errors import (
+    AuthenticationError,
+    ConfigError,
+    DecodeError,
+    Exhibit,
+    ProtocolViolation,
+    RemoteError,
+    SecAggError,
+)
 from secagg.lattice.jobs import Job
 from secagg.masked import masks, shares
 from secagg.masked.shares import SharePair
-from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.messages import AdvertiseKeys, Dealt, Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.receipts import Receipt, Statement
 from secagg.robust.combining import combined
 from secagg.robust.grouping import Combine, Groups
 from secagg.rounds.certification import Result
+from secagg.rounds.dealing import entry_digest, judge, to_sign
 from secagg.rounds.graph import ring_of
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.sparse.ring import Ring
@@ -252,6 +261,21 @@ def sealing(vector: Vector) -> None:
         assert sealed.hex() == d["sealed"] + "".join(d["digests"])
         theirs = KeyPair.from_private(privates[receiver.participant_id])
         assert shares.open_sealed(round_, theirs, sender, receiver.participant_id, sealed) == pair
+
+
+def dealing(vector: Vector) -> None:
+    sender, members = ParticipantId(vector["sender"]), unhex(vector["roster_digest"])
+    digests = [entry_digest(ParticipantId(e["receiver"]), unhex(e["entry"])) for e in vector["entries"]]
+    assert [made.hex() for made in digests] == [e["digest"] for e in vector["entries"]]
+    covered = to_sign(Context(unhex(vector["context"])), members, sender, b"".join(digests))
+    assert covered.hex() == vector["signed"]
+    begun = covered[: -4 - sum(map(len, digests))]
+    for case in vector["cases"]:
+        refused = entry_digest(ParticipantId(vector["refused_by"]), unhex(case["entry"]))
+        error = AuthenticationError("refused").about(Exhibit(sender, refused, unhex(vector["public_key"]), begun))
+        shown = case.get("shown")
+        judge(error, shown and Dealt(unhex(shown["digests"]), unhex(shown["signature"])))
+        assert error.culprit == case.get("culprit"), case["title"]
 
 
 def _member(name: str, channel_public_key: str) -> Member:
@@ -636,6 +660,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "signed-bytes": signed_bytes,
     "commitment": commitment,
     "sealing": sealing,
+    "dealing": dealing,
     "mask-keys": mask_keys,
     "mask-stream": mask_stream,
     "secret-sharing": secret_sharing,

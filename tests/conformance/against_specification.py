@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -164,6 +165,32 @@ def sealing(vector: Vector) -> None:
         digests = [ref.share_digest(k, bound, d["sender"], d["receiver"], unhex(s)) for k, s in kinds.items()]
         assert [made.hex() for made in digests] == d["digests"]
         assert unhex(d["nonce"]) == bytes(12)
+
+
+def dealing(vector: Vector) -> None:
+    """What was signed, and whom the receiver of an entry may name for it."""
+    digests = [ref.dealt_digest(e["receiver"], unhex(e["entry"])) for e in vector["entries"]]
+    assert [made.hex() for made in digests] == [e["digest"] for e in vector["entries"]]
+    point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), unhex(vector["public_key"]))
+
+    def is_signed(joined: bytes, signature: bytes) -> bool:
+        bound, members = unhex(vector["context"]), unhex(vector["roster_digest"])
+        covered = ref.dealing_signed(bound, members, vector["sender"], joined)
+        try:
+            point.verify(signature, covered, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        return True
+
+    bound, members = unhex(vector["context"]), unhex(vector["roster_digest"])
+    assert ref.dealing_signed(bound, members, vector["sender"], b"".join(digests)).hex() == vector["signed"]
+    assert is_signed(b"".join(digests), unhex(vector["signature"]))
+    for case in vector["cases"]:
+        refused, shown = ref.dealt_digest(vector["refused_by"], unhex(case["entry"])), case.get("shown")
+        listed = "" if shown is None else shown["digests"]
+        there = refused.hex() in {listed[i : i + 64] for i in range(0, len(listed), 64)}
+        proven = there and is_signed(unhex(listed), unhex(shown["signature"]))
+        assert case.get("culprit") == (vector["sender"] if proven else None), case["title"]
 
 
 def mask_keys(vector: Vector) -> None:
@@ -558,14 +585,16 @@ class Rebuilt:
         seal = ref.seal(key, plaintext, ref.share_associated_data(self.seal_bound, sender, receiver))
         shares = {"mask-key": plaintext[:33], "self-mask": plaintext[33:]}
         digests = [ref.share_digest(kind, self.bound, sender, receiver, share) for kind, share in shares.items()]
-        return self.dealt_entry(sender, receiver, seal + b"".join(digests))
+        return seal + b"".join(digests)
 
-    def dealt_entry(self, sender: str, receiver: str, unsigned: bytes) -> bytes:
-        """What a member deals to another, with its signature where members sign."""
-        if not self.active:
-            return unsigned
-        covered = ref.dealing_signed(self.bound, self.roster, sender, receiver, unsigned)
-        return unsigned + self.sign(sender, covered)
+    def check_dealt(self, sender: str, message: data_plane_pb2.ShareKeysPart, entries: dict[int, bytes]) -> None:
+        """The message has these entries, ascending, and the sender's signature where members sign."""
+        assert list(message.peers) == sorted(entries)
+        assert ref.split_entries(message.peers, message.entries) == entries
+        names = {i: name for name, i in self.index.items()}
+        digests = b"".join(ref.dealt_digest(names[i], entries[i]) for i in sorted(entries))
+        covered = ref.dealing_signed(self.bound, self.roster, sender, digests)
+        assert message.signature == (self.sign(sender, covered) if self.active else b"")
 
     def encoded(self, name: str) -> list[int]:
         if name not in self._encoded:
@@ -658,13 +687,13 @@ def _check_shares(vector: Vector, made: Rebuilt, name: str) -> None:
     message = data_plane_pb2.ShareKeysPart.FromString(_bytes(vector, f"{name}/share-keys"))
     assert message.commitment == ref.commitment(made.bound, name, made.random(name, "self_mask_seed"))
     peers = {made.index[peer]: made.sealed(name, peer) for peer in made.neighbours[name]}
-    assert {s.peer: s.sealed for s in message.shares} == peers
+    made.check_dealt(name, message, peers)
 
 
 def _check_delivery(vector: Vector, made: Rebuilt, name: str) -> None:
     """What the others who shared keys sealed to it and, where it is named now, the model."""
     message = data_plane_pb2.ShareDeliveryPart.FromString(_bytes(vector, f"{name}/share-delivery"))
-    assert {s.peer: s.sealed for s in message.shares} == {
+    assert ref.split_entries(message.peers, message.entries) == {
         made.index[peer]: made.sealed(peer, name) for peer in made.shared if peer in made.neighbours[name]
     }
     assert message.model_digest == (unhex(vector["model_digest"]) if made.config.model_later else b"")
@@ -746,6 +775,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "endings": endings,
     "commitment": commitment,
     "sealing": sealing,
+    "dealing": dealing,
     "mask-keys": mask_keys,
     "aegis-128x4": published_aegis,
     "mask-stream": mask_stream,

@@ -87,7 +87,7 @@ class Encrypted(Rebuilt):
         ends = (self.bound, sender.encode(), receiver.encode())
         key = ref.hkdf(shared, self.round_id, ref.frame(label.encode(), ref.SUITE, *ends))
         seal = ref.seal(key, plaintext, ref.share_associated_data(self.bound, sender, receiver))
-        return self.dealt_entry(sender, receiver, seal + self.digest_of(sender, receiver, plaintext))
+        return seal + self.digest_of(sender, receiver, plaintext)
 
     def message(self, name: str) -> dict[int, int]:
         return dict(enumerate(self.encoded(name)))
@@ -163,7 +163,7 @@ class Dealt(Encrypted):
                 for n, i in self.index.items()
                 if n != name
             }
-            assert {s.peer: s.sealed for s in message.shares} == seals
+            self.check_dealt(name, message, seals)
 
     def _check_inputs(self, secret: list[int], digest: bytes) -> tuple[Polys, Polys]:
         p, count = self.profile, len(self.profile.primes)
@@ -236,7 +236,7 @@ class Joint(Encrypted):
             pieces = self.pieces(name)
             label = "secagg/v1/key-seed-share-sealing"
             seals = {i: self.seal_as(label, name, n, pieces[i]) for n, i in self.index.items() if n != name}
-            assert {s.peer: s.sealed for s in message.shares} == seals
+            self.check_dealt(name, message, seals)
             assert message.commitment == b""
             self.is_part(pb.ShareKeysPart(key_share=self.packed_share(name)), f"{name}/share-keys", 1)
 

@@ -160,9 +160,21 @@ def share_digest(kind: str, bound: bytes, owner: str, holder: str, share: bytes)
     return digest(f"secagg/v1/{kind}-share-digest".encode(), bound, owner.encode(), holder.encode(), share)
 
 
-def dealing_signed(bound: bytes, members: bytes, sender: str, receiver: str, unsigned: bytes) -> bytes:
-    """`members`: the roster digest; `unsigned`: seal and digests."""
-    return frame(b"secagg/v1/dealing-signature", bound, members, sender.encode(), receiver.encode(), unsigned)
+def dealt_digest(receiver: str, entry: bytes) -> bytes:
+    """What stands for an entry: it is seal and digests."""
+    return digest(b"secagg/v1/dealt-entry", receiver.encode(), entry)
+
+
+def dealing_signed(bound: bytes, members: bytes, sender: str, digests: bytes) -> bytes:
+    """`members`: the roster digest; `digests`: those of all entries, joined."""
+    return frame(b"secagg/v1/dealing-signature", bound, members, sender.encode(), digests)
+
+
+def split_entries(peers: Iterable[int], joined: bytes) -> dict[int, bytes]:
+    """The entries of a message, which have one size, by peer."""
+    order = list(peers)
+    size = len(joined) // max(len(order), 1)
+    return {peer: joined[at * size : (at + 1) * size] for at, peer in enumerate(order)}
 
 
 def sealing_key(

@@ -134,8 +134,6 @@ FUNCTIONS: list[tuple[str, Any, str, Callable[..., Any]]] = [
     ("sum-altered", decoding, "take", _values),
     ("wrong-partial", decoding, "take", _values),
     ("wrongly-dealt-seed", opening, "check_recovered_seed", lambda *_: None),
-    ("dealt-key-altered", dealing, "made_by", lambda *_: True),
-    ("seed-share-of-another", dealing, "made_by", lambda *_: True),
 ]
 
 

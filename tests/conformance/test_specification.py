@@ -19,13 +19,13 @@ from secagg.lattice.parameters import (
     Scheme,
     find_profile,
 )
-from secagg.messages import DEALT_KEY_PHASES, JOINT_KEY_PHASES, MASKED_PHASES, SENT_IN, ShareKeys
+from secagg.messages import DEALT_KEY_PHASES, JOINT_KEY_PHASES, MASKED_PHASES, SENT_IN, Unmask
 from secagg.phases import time_limit_s
 from secagg.policy import Policy
 from secagg.tools.conformance import vectors
 from secagg.tools.conformance.replay.round import read_policy
 from secagg.wire.configuration import decode_config
-from secagg.wire.keys import decode_share_keys
+from secagg.wire.masked import decode_unmask
 from secagg.wire.parsing import parse
 from secagg.wire.v1 import config_pb2, data_plane_pb2, errors_pb2
 
@@ -236,18 +236,18 @@ def test_the_vectors_outside_of_failures_are_those_that_the_page_names() -> None
         assert re.search(rf"{check} (?:also )?in `{name}\.json`", section("Vectors"))
 
 
-def shares(part: data_plane_pb2.ShareKeysPart) -> ShareKeys:
-    return decode_share_keys([parse(data_plane_pb2.ShareKeysPart, part.SerializeToString())])
+def shares(part: data_plane_pb2.UnmaskPart) -> Unmask:
+    return decode_unmask([parse(data_plane_pb2.UnmaskPart, part.SerializeToString())])
 
 
 def test_messages_are_equal_by_their_fields_in_whatever_order_and_without_those_that_are_unknown() -> None:
-    (data,) = vectors.load("round-active")["messages"]["Aster/share-keys"]["parts"]
-    part = data_plane_pb2.ShareKeysPart.FromString(bytes.fromhex(data))
+    (data,) = vectors.load("round-active")["messages"]["Aster/unmask"]["parts"]
+    part = data_plane_pb2.UnmaskPart.FromString(bytes.fromhex(data))
     sent = shares(part)
-    other = data_plane_pb2.ShareKeysPart(commitment=part.commitment, shares=reversed(part.shares))
+    other = data_plane_pb2.UnmaskPart(shares=reversed(part.shares))
     assert other != part
     assert shares(other) == sent
-    assert shares(data_plane_pb2.ShareKeysPart.FromString(bytes.fromhex(data + "980601"))) == sent
-    part.shares.add(peer=part.shares[0].peer, sealed=part.shares[0].sealed)
+    assert shares(data_plane_pb2.UnmaskPart.FromString(bytes.fromhex(data + "980601"))) == sent
+    part.shares.append(part.shares[0])
     with pytest.raises(DecodeError, match="stands twice"):
         shares(part)

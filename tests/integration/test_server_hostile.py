@@ -14,7 +14,6 @@ from secagg_server.certificates import callers
 from secagg_server.rounds import hosted
 
 from secagg.crypto.secret import Secret
-from secagg.crypto.signing import MAX_SIGNATURE_SIZE
 from secagg.encoding.packing import chunk_values, packed_size
 from secagg.errors import (
     AbortReason,
@@ -39,6 +38,7 @@ from secagg.messages import (
 from secagg.rounds.uploads import Uploads
 from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.configuration import encode_config
+from secagg.wire.keys import SHARE_KEYS
 from secagg.wire.v1 import config_pb2
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.serving import (
@@ -104,17 +104,18 @@ async def test_malformed_shares(tmp_path: Path, broken: str) -> None:
         await speak(people, 1)
         good = people[0].next
         assert isinstance(good, ShareKeys)
-        sealed = [pb.SealedShares(peer=i, sealed=x) for i, x in good.sealed.items()]
-        part = pb.ShareKeysPart(commitment=good.commitment, shares=sealed)
+        [part] = SHARE_KEYS.parts(good)
+        assert isinstance(part, pb.ShareKeysPart)
         match broken:
             case "neighbours":
-                del part.shares[0]
+                del part.peers[0]
+                part.entries = part.entries[len(part.entries) // 2 :]
             case "size":
-                part.shares[0].sealed += bytes(MAX_SIGNATURE_SIZE)
+                part.entries = part.entries[: -len(part.peers)]
             case "commitment":
                 part.commitment = b""
             case "twice":
-                part.shares.append(part.shares[0])
+                part.peers[1] = part.peers[0]
         expected = {"neighbours": grpc.StatusCode.FAILED_PRECONDITION}.get(broken, grpc.StatusCode.INVALID_ARGUMENT)
         call = people[0].stub.Share(iter([part]), **people[0].options)
         await refused(_drain(call), expected)
@@ -130,7 +131,7 @@ async def test_too_much_is_cut_off(tmp_path: Path) -> None:
     async with stage(tmp_path) as s:
         _, people = await s.open(make_config(3))
         await speak(people, 1)
-        long = pb.ShareKeysPart(shares=[pb.SealedShares(peer=1, sealed=bytes(1 << 20))])
+        long = pb.ShareKeysPart(peers=[1], entries=bytes(1 << 20))
         for parts in ([long] * 5, [pb.ShareKeysPart()] * 1001):
             call = people[0].stub.Share(iter(parts), **people[0].options)
             assert isinstance(await refused(_drain(call), grpc.StatusCode.INVALID_ARGUMENT), DecodeError)

@@ -1,6 +1,6 @@
 """Hostile bytes are a message or a RemoteError: nothing else, ever."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secagg.errors import DecodeError, RemoteError
-from secagg.messages import Index, LeaveReason, MaskedInputChunk, ShareDelivery
+from secagg.messages import Dealt, Index, LeaveReason, MaskedInputChunk, ShareDelivery
 from secagg.wire import fields
-from secagg.wire.agreement import decode_leave
+from secagg.wire.agreement import decode_leave, decode_shown, encode_shown
 from secagg.wire.fields import decode_participant_id
 from secagg.wire.keys import decode_roster, decode_share_delivery, decode_share_keys, encode_share_delivery
 from secagg.wire.masked import MASKED_INPUT_CHUNK, decode_unmask
@@ -78,17 +78,43 @@ def test_no_part_is_longer_than_a_mebibyte() -> None:
     assert decode_share_delivery(parts) == delivery
 
 
-def test_more_entries_than_participants() -> None:
-    entries = [pb.SealedShares(peer=i, sealed=bytes(82)) for i in range(1, 10_002)]
-    with pytest.raises(DecodeError, match="more than 10000 entries"):
-        decode_share_delivery([pb.ShareDeliveryPart(shares=entries)])
+@pytest.mark.parametrize("peers", [[0], [10_001], [7, 7], [7, 6], range(1, 10_002)])
+def test_peers_are_ascending_indices_over_all_parts(peers: Sequence[int]) -> None:
+    whole = [pb.ShareDeliveryPart(peers=peers, entries=bytes(len(peers)))]
+    one_each = [pb.ShareDeliveryPart(peers=[peer], entries=b"x") for peer in peers]
+    for parts in (whole, one_each):
+        with pytest.raises(DecodeError, match="peers are not ascending indices"):
+            decode_share_delivery(parts)
+        with pytest.raises(DecodeError, match="peers are not ascending indices"):
+            decode_share_keys([pb.ShareKeysPart(peers=p.peers, entries=p.entries) for p in parts])
 
 
-@pytest.mark.parametrize("peer", [0, 10_001, 7])
-def test_an_index_stands_once_and_is_one(peer: int) -> None:
-    twice = [pb.SealedShares(peer=7, sealed=bytes(82)), pb.SealedShares(peer=peer, sealed=bytes(82))]
-    with pytest.raises(DecodeError, match=f"peer {peer} stands twice or is no index"):
-        decode_share_delivery([pb.ShareDeliveryPart(shares=twice)])
+def test_entries_are_of_one_size() -> None:
+    for sizes in ([(2, 81)], [(1, 80), (1, 81)], [(1, 147)], [(0, 1)]):
+        peers = iter(range(1, 10))
+        parts = [pb.ShareKeysPart(peers=[next(peers) for _ in range(n)], entries=bytes(size)) for n, size in sizes]
+        with pytest.raises(DecodeError, match="entries of"):
+            decode_share_keys(parts)
+
+
+def test_what_stands_in_the_first_part_stands_there_alone() -> None:
+    later = [pb.ShareKeysPart(commitment=b"c"), pb.ShareKeysPart(signature=b"s")]
+    for part in later:
+        with pytest.raises(DecodeError, match="stand in the first part"):
+            decode_share_keys([pb.ShareKeysPart(), part])
+    with pytest.raises(DecodeError, match="no part"):
+        decode_share_keys([])
+    with pytest.raises(DecodeError, match="signature has 73 bytes, more than 72"):
+        decode_share_keys([pb.ShareKeysPart(signature=bytes(73))])
+
+
+def test_what_is_shown_of_an_entry_is_bounded() -> None:
+    assert decode_shown(pb.LeaveReply()) is None
+    most = Dealt(bytes(320_000), bytes(72))
+    assert decode_shown(encode_shown(most)) == most
+    for digests, signature in ((320_001, 72), (320_000, 73)):
+        with pytest.raises(DecodeError, match="more than"):
+            decode_shown(pb.LeaveReply(dealt=pb.Dealt(digests=bytes(digests), signature=bytes(signature))))
 
 
 def test_a_stream_of_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,12 +176,11 @@ def test_a_refused_entry_is_somebodys() -> None:
 
 
 def test_an_entry_of_the_longest_form_and_not_a_byte_more() -> None:
-    longest = 82 + 2 * 32 + 72
-    entries = [pb.SealedShares(peer=1, sealed=bytes(longest))]
-    assert decode_share_delivery([pb.ShareDeliveryPart(shares=entries)]).sealed == {1: bytes(longest)}
-    entries = [pb.SealedShares(peer=1, sealed=bytes(longest + 1))]
-    with pytest.raises(DecodeError, match="sealed has 219 bytes, more than 218"):
-        decode_share_delivery([pb.ShareDeliveryPart(shares=entries)])
+    longest = 82 + 2 * 32
+    part = pb.ShareDeliveryPart(peers=[1], entries=bytes(longest))
+    assert decode_share_delivery([part]).sealed == {1: bytes(longest)}
+    with pytest.raises(DecodeError, match="147 bytes are not 1 entries of one size, 146 at most"):
+        decode_share_delivery([pb.ShareDeliveryPart(peers=[1], entries=bytes(longest + 1))])
 
 
 @pytest.mark.parametrize("text", ["", "-a", "a" * 65, "a b", "a\n", "ä", "a/b", ".a"])

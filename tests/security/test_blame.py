@@ -3,9 +3,9 @@
 Adversaries: a coordinator that changes what it passes on, a dealer, a holder, an accuser that lies.
 """
 
-import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,6 +19,7 @@ from secagg.homomorphic.joint_key.recover_seeds import RecoverSeedsPhase
 from secagg.masked import shares
 from secagg.masked.masked_input import AwaitingShares
 from secagg.messages import (
+    Dealt,
     Index,
     Leave,
     LeaveReason,
@@ -31,6 +32,7 @@ from secagg.messages import (
 )
 from secagg.roster import refusal
 from secagg.rounds import dealing
+from secagg.rounds.accusations import Accusations
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
@@ -70,8 +72,7 @@ def spoiled(entry: bytes, at: int) -> bytes:
 
 def places(scheme: str) -> dict[str, int]:
     """One byte of each part of an entry."""
-    kind = KINDS[scheme]
-    return {"seal": 0, "digest": kind.seal_size, "signature": kind.unsigned_size + 10}
+    return {"seal": 0, "digest": KINDS[scheme].seal_size}
 
 
 def relaying(change: Callable[[bytes], bytes]) -> Hook:
@@ -122,6 +123,7 @@ def test_a_coordinator_cannot_have_an_honest_sender_named(
 ) -> None:
     def play() -> Run:
         run = begin(scheme, relaying(lambda entry: spoiled(entry, places(scheme)[part])))
+        run.showing = lambda _, leave: Dealt(leave.refused_entry, bytes(72))
         run.play()
         assert {name for name, e in run.errors.items() if isinstance(e, AuthenticationError)} == set(OTHERS)
         return run
@@ -136,7 +138,7 @@ def test_a_coordinator_cannot_have_an_honest_sender_named(
 
 @pytest.mark.parametrize("scheme", SIGNED)
 def test_an_entry_cut_short_names_nobody(scheme: str) -> None:
-    for size in (0, KINDS[scheme].seal_size, KINDS[scheme].unsigned_size - 1):
+    for size in (0, KINDS[scheme].seal_size, KINDS[scheme].size - 1):
         run = begin(scheme, relaying(lambda entry, size=size: entry[:size]))  # type: ignore[misc]
         run.play()
         assert SUSPECT not in named(run)
@@ -144,15 +146,11 @@ def test_an_entry_cut_short_names_nobody(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ROUNDS)
 def test_a_signature_is_not_looked_at_while_all_goes_well(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    """n² verifications are saved: the seal is authentic by itself."""
+    """Verifications are saved: the seal is authentic by itself."""
     monkeypatch.setattr(dealing, "made_by", lambda *_: pytest.fail("verified"))
     run = begin(scheme, lambda envelope: (envelope,))
     run.play()
     assert run.coordinator.failure is None
-    if scheme in SIGNED:
-        run = begin(scheme, relaying(lambda entry: spoiled(entry, places(scheme)["signature"])))
-        run.play()
-        assert run.coordinator.failure is None
 
 
 def test_where_nothing_is_signed_the_sender_is_named_by_word_alone() -> None:
@@ -171,7 +169,7 @@ def dealer_of_garbage(scheme: str) -> Run:
     """It seals something else than its digests say, and signs that."""
 
     def change(entry: bytes) -> bytes:
-        return spoiled(entry, 0)[: KINDS[scheme].unsigned_size]
+        return spoiled(entry, 0)
 
     def hook(envelope: Envelope) -> tuple[Envelope, ...]:
         [sent] = dealing_out(change)(envelope)
@@ -186,7 +184,9 @@ def dealer_of_garbage(scheme: str) -> Run:
             encrypted = machine(run, SUSPECT)._state
             assert isinstance(encrypted, AwaitingKey | AwaitingSeedShares)
             table = encrypted.checked
-        return (Up(SUSPECT, replace(message, sealed=dealing.sign(table, message.sealed)), envelope.phase),)
+        return (
+            Up(SUSPECT, dealing.deal(table, message.commitment, message.sealed, message.key_share), envelope.phase),
+        )
 
     run = begin(scheme, hook)
     run.play()
@@ -243,31 +243,96 @@ def test_a_dealer_cannot_have_a_holder_named(monkeypatch: pytest.MonkeyPatch, sc
         assert run.errors[victim].culprit == SUSPECT  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("scheme", SIGNED)
+def test_the_digests_of_a_dealer_are_made_once_and_its_signature_is_verified_once(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """However many accuse it. Each of them verifies what it is shown, too."""
+    verified, digested = list[bytes](), list[object]()
+    made_by, digests_of = dealing.made_by, dealing.digests_of
+
+    def verifying(*given: Any) -> bool:
+        verified.append(given[1])
+        return made_by(*given)
+
+    def digesting(*given: Any) -> bytes:
+        digested.append(given)
+        return digests_of(*given)
+
+    monkeypatch.setattr(dealing, "made_by", verifying)
+    monkeypatch.setattr(dealing, "digests_of", digesting)
+    run = dealer_of_garbage(scheme)
+    accusers = sum(isinstance(event, Accused) for event in run.events)
+    assert accusers == len(OTHERS)
+    assert len(verified) == accusers + 1
+    assert len(digested) - len(NAMES) - 1 == 1  # beside those of the senders, of whom one signs twice
+    assert len(set(verified)) == 1
+
+
+def test_only_who_refused_what_was_passed_on_is_shown_what_was_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twin: without the check anybody can ask for digests, and have them made."""
+    run = begin("active", lambda envelope: (envelope,))
+    asked: list[Dealt | None] = []
+
+    def hook(envelope: Envelope) -> tuple[Envelope, ...]:
+        if isinstance(envelope, Up) and envelope.phase is Phase.MASKED_INPUT and not asked:
+            engine, name = run.coordinator, NAMES[1]
+            entry = engine.answer(name, Phase.SHARE_KEYS).sealed[Index(1)]  # type: ignore[union-attr]
+            for who, accused, digest in (
+                (name, SUSPECT, dealing.entry_digest(name, entry)),
+                (name, SUSPECT, bytes(32)),
+                (name, SUSPECT, b""),
+                (name, ParticipantId("nobody"), bytes(32)),
+                (NAMES[2], SUSPECT, dealing.entry_digest(name, entry)),
+                (ParticipantId("nobody"), SUSPECT, dealing.entry_digest(name, entry)),
+            ):
+                asked.append(engine.shown(who, Leave(LeaveReason.REFUSED, accused, digest)))
+        return (envelope,)
+
+    run.hook = hook
+    run.play()
+    assert [shown is not None for shown in asked] == [True, False, False, False, False, False]
+    assert run.coordinator.shown(NAMES[1], Leave(LeaveReason.REFUSED, SUSPECT, bytes(32))) is None  # it is over
+    without_check(monkeypatch, Accusations, "shown", "shown-to-refuser")
+    asked.clear()
+    run = begin("active", hook)
+    run.play()
+    assert [shown is not None for shown in asked] == [True, True, True, False, True, False]
+
+
+def test_what_is_shown_must_have_the_entry_that_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twin: without the check the honest signature of other entries is proof."""
+    signed: list[Dealt] = []
+
+    def play() -> Run:
+        run = begin("active", relaying(lambda entry: spoiled(entry, 0)))
+        spoil = run.hook
+
+        def hook(envelope: Envelope) -> Iterable[Envelope]:
+            message = envelope.message
+            if isinstance(envelope, Up) and isinstance(message, ShareKeys) and envelope.participant == SUSPECT:
+                holders = [name for name in NAMES if name != SUSPECT]
+                dealt = zip(holders, message.sealed.values(), strict=True)
+                digests = b"".join(dealing.entry_digest(*pair) for pair in dealt)
+                signed.append(Dealt(digests, message.signature))
+            return spoil(envelope)
+
+        run.hook = hook
+        run.showing = lambda *_: signed[-1]
+        run.play()
+        return run
+
+    assert SUSPECT not in named(play())
+    without_check(monkeypatch, dealing, "judge", "shown-entry")
+    assert SUSPECT in named(play())
+
+
+@pytest.mark.parametrize("change", [lambda entry: entry[:-1], lambda entry: entry + b"x"], ids=["short", "long"])
 @pytest.mark.parametrize("scheme", ROUNDS)
-def test_the_size_of_an_entry_is_checked_at_the_door(scheme: str) -> None:
-    """No signature where nobody looks at one; one of at most 72 bytes where somebody may."""
-    kind, signed = KINDS[scheme], scheme in SIGNED
-    right = {kind.unsigned_size + 1, kind.unsigned_size + 72} if signed else {kind.unsigned_size}
-    tried = (kind.unsigned_size + more for more in (-1, 0, 1, 72, 73))
-
-    def accepted(size: int) -> bool:
-        with contextlib.suppress(DecodeError):
-            kind.check_size(bytes(size), signed=signed, sender=SUSPECT)
-            return True
-        return False
-
-    with pytest.raises(DecodeError) as refused:
-        kind.check_size(b"", signed=signed, sender=SUSPECT)
-    assert refused.value.culprit == SUSPECT
-    assert {size for size in tried if accepted(size)} == right
-
-
-@pytest.mark.parametrize("change", [lambda entry: entry[:-73], lambda entry: entry + bytes(73)], ids=["short", "long"])
-@pytest.mark.parametrize("scheme", ROUNDS)
-def test_an_entry_of_another_size_is_turned_away_at_the_door(
+def test_entries_of_another_size_are_turned_away_at_the_door(
     scheme: str, change: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twin: without the check the coordinator keeps it and passes it on."""
+    """Twin: without the check the coordinator keeps them and passes them on."""
 
     def refused() -> list[SecAggError]:
         run = begin(scheme, dealing_out(change, to=[3]))
@@ -277,8 +342,29 @@ def test_an_entry_of_another_size_is_turned_away_at_the_door(
     (error,) = refused()
     assert isinstance(error, DecodeError)
     assert error.culprit == SUSPECT
-    monkeypatch.setattr(dealing.Kind, "check_size", lambda *_, **__: None)
+    without_check(monkeypatch, dealing.Kind, "check", "C93-entry")
     assert not any(isinstance(error, DecodeError) for error in refused())
+
+
+@pytest.mark.parametrize("scheme", ROUNDS)
+def test_a_signature_has_its_place_and_its_size(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No signature where nobody looks at one; one of at most 72 bytes where somebody may."""
+
+    def accepted(size: int) -> bool:
+        def hook(envelope: Envelope) -> tuple[Envelope, ...]:
+            message = envelope.message
+            if isinstance(envelope, Up) and isinstance(message, ShareKeys) and envelope.participant == SUSPECT:
+                return (replace(envelope, message=replace(message, signature=bytes(size))),)
+            return (envelope,)
+
+        run = begin(scheme, hook)
+        run.play()
+        return not run.refused
+
+    right = [False, True, True, False] if scheme in SIGNED else [True, False, False, False]
+    assert [accepted(size) for size in (0, 1, 72, 73)] == right
+    without_check(monkeypatch, dealing.Kind, "check", "C93-signature")
+    assert all(accepted(size) for size in (0, 1, 72, 73))
 
 
 # --- a holder ---------------------------------------------------------------------------------------------------------

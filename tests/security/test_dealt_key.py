@@ -78,8 +78,7 @@ def two_keys(scheme: Scheme = BFV) -> tuple[Run, Wiretap]:
             content=bytes(32),
             digests=message.commitment,
         )
-        signed = dealing.sign(state.checked, {victim.index: other})
-        return (replace(message, sealed={**message.sealed, **signed}),)
+        return (dealing.deal(state.checked, message.commitment, {**message.sealed, victim.index: other}),)
 
     tap = Wiretap(sending(DEALER, deal))
     run = prepare(encrypted_config(scheme, DEALT), hook=tap)

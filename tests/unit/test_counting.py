@@ -13,19 +13,18 @@ from secagg.wire.counting import MAX_FIELDS, Budget, count, plan_of
 from secagg.wire.parsing import parse
 from secagg.wire.v1 import config_pb2, data_plane_pb2
 
-SHARES = data_plane_pb2.ShareKeysPart
-PLAN = plan_of(SHARES.DESCRIPTOR)
-EMPTY = bytes([SHARES.DESCRIPTOR.fields_by_name["shares"].number << 3 | 2, 0])
+PROOF = data_plane_pb2.ConsistencyProofPart
+PLAN = plan_of(PROOF.DESCRIPTOR)
+EMPTY = bytes([PROOF.DESCRIPTOR.fields_by_name["signatures"].number << 3 | 2, 0])
 """An empty sub-message: two bytes on the wire, about a hundred in memory."""
 
 
-def part(shares: int) -> data_plane_pb2.ShareKeysPart:
-    sealed = [data_plane_pb2.SealedShares(peer=i + 1, sealed=bytes(82)) for i in range(shares)]
-    return SHARES(commitment=bytes(32), shares=sealed)
+def part(signatures: int) -> data_plane_pb2.ConsistencyProofPart:
+    return PROOF(signatures=[data_plane_pb2.SignedBy(signer=i + 1, signature=bytes(72)) for i in range(signatures)])
 
 
 def test_the_fields_of_sub_messages_and_packed_numbers_count() -> None:
-    assert 1000 - count(part(7).SerializeToString(), PLAN, 1000) == 1 + 7 * 3
+    assert 1000 - count(part(7).SerializeToString(), PLAN, 1000) == 7 * 3
     sets = data_plane_pb2.SurvivorSet(survivors=range(1, 11), dropped=[300])
     assert 1000 - count(sets.SerializeToString(), plan_of(sets.DESCRIPTOR), 1000) == 2 + 10 + 2  # bytes of the numbers
     assert count(b"", PLAN, 3) == 3
@@ -37,19 +36,19 @@ def test_a_budget_is_spent_to_the_last_field_and_no_further() -> None:
         count(EMPTY * 6, PLAN, 5)
     budget = Budget(5)
     for _ in range(5):
-        budget.spend(EMPTY, SHARES)
+        budget.spend(EMPTY, PROOF)
     with pytest.raises(DecodeError):
-        budget.spend(EMPTY, SHARES)
+        budget.spend(EMPTY, PROOF)
 
 
 def test_a_flood_ends_at_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DecodeError, match="not a ShareKeysPart: it has more fields"):
-        parse(SHARES, EMPTY * (1 << 16))
+    with pytest.raises(DecodeError, match="not a ConsistencyProofPart: it has more fields"):
+        parse(PROOF, EMPTY * (1 << 16))
     monkeypatch.setattr(Budget, "spend", lambda *_: None)  # the twin: each becomes an object
-    assert len(parse(SHARES, EMPTY * (1 << 16)).shares) == 1 << 16
+    assert len(parse(PROOF, EMPTY * (1 << 16)).signatures) == 1 << 16
 
 
-def test_ten_thousand_neighbours_are_within_the_budget() -> None:
+def test_ten_thousand_signatures_are_within_the_budget() -> None:
     assert count(part(10_000).SerializeToString(), PLAN, MAX_FIELDS) > MAX_FIELDS // 3
 
 
@@ -78,10 +77,10 @@ def test_any_bytes_are_counted_or_refused(data: bytes) -> None:
     except DecodeError:
         return
     try:
-        message = SHARES.FromString(data)
+        message = PROOF.FromString(data)
     except ProtobufError:
         return
-    assert len(message.shares) <= 1000 - left
+    assert len(message.signatures) <= 1000 - left
 
 
 def test_a_configuration_counts_its_arrays_and_then_their_sides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ from secagg.config import TRAIN
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.encoding.schema import GivenUpdate
-from secagg.errors import ConfigError, SecAggError
-from secagg.messages import ParticipantId
+from secagg.errors import ConfigError, RemoteError, SecAggError
+from secagg.messages import Dealt, ParticipantId
 from secagg.policy import Policy
+from secagg.rounds.dealing import judge
 from secagg.sandbox.worker import Worker
 from secagg.transport.addresses import checked_target
 from secagg.transport.tls import client_credentials
@@ -282,7 +283,9 @@ class AsyncClient:
                 answer = await self._connection.perform(call, scope)
                 call = await self._advance(participation, answer)
         except BaseException as error:  # who is cancelled or interrupted leaves the round, too
-            await self._leave(await compute(participation.leave_call, error))
+            shown = await self._leave(await compute(participation.leave_call, error))
+            if isinstance(error, RemoteError):
+                judge(error, shown)
             raise
         finally:
             await compute(participation.close)
@@ -293,9 +296,12 @@ class AsyncClient:
         with span("secagg.work"):
             return await compute(participation.advance, answer)
 
-    async def _leave(self, call: LeaveRound | None) -> None:
-        """Try for a short time: the round goes on without us anyway when its deadline passes."""
+    async def _leave(self, call: LeaveRound | None) -> Dealt | None:
+        """Try for a short time: the round goes on without us anyway when its deadline passes. Returns what the
+        coordinator shows of an entry that we refused.
+        """
         if call is None:
-            return
+            return None
         with suppress(SecAggError):
-            await self._connection.perform(call, Scope(LEAVE_TIMEOUT_S))
+            return call.read(await self._connection.perform(call, Scope(LEAVE_TIMEOUT_S)))
+        return None

@@ -11,7 +11,7 @@ from secagg.aggregates import Aggregate
 from secagg.config import TRAIN, RoundConfig
 from secagg.context import RoundId
 from secagg.errors import ProtocolViolation
-from secagg.messages import ConsistencyProof, Leave, ParticipantMessage
+from secagg.messages import ConsistencyProof, Dealt, Leave, ParticipantMessage
 from secagg.roster import COORDINATOR
 from secagg.schemes import Chunk, Upload
 from secagg.wire import calls
@@ -196,8 +196,10 @@ class FetchGroups(RoundCall[dict[int, Aggregate]]):
 
 
 @dataclass(frozen=True)
-class LeaveRound(RoundCall[None]):
-    """Say that we leave the round. A coordinator that is not there need not hear it."""
+class LeaveRound(RoundCall[Dealt | None]):
+    """Say that we leave the round. A coordinator that is not there need not hear it. If we refuse an entry, the answer
+    may show what its sender signed.
+    """
 
     row = calls.LEAVE_ROUND
     insists = False

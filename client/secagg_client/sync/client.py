@@ -15,9 +15,10 @@ from secagg.config import TRAIN
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.encoding.schema import GivenUpdate
-from secagg.errors import ConfigError, SecAggError
-from secagg.messages import ParticipantId
+from secagg.errors import ConfigError, RemoteError, SecAggError
+from secagg.messages import Dealt, ParticipantId
 from secagg.policy import Policy
+from secagg.rounds.dealing import judge
 from secagg.sandbox.worker import Worker
 from secagg.transport.addresses import checked_target
 from secagg.transport.tls import client_credentials
@@ -283,7 +284,9 @@ class Client:
                 answer = self._connection.perform(call, scope)
                 call = self._advance(participation, answer)
         except BaseException as error:  # who is cancelled or interrupted leaves the round, too
-            self._leave(compute(participation.leave_call, error))
+            shown = self._leave(compute(participation.leave_call, error))
+            if isinstance(error, RemoteError):
+                judge(error, shown)
             raise
         finally:
             compute(participation.close)
@@ -294,9 +297,12 @@ class Client:
         with span("secagg.work"):
             return compute(participation.advance, answer)
 
-    def _leave(self, call: LeaveRound | None) -> None:
-        """Try for a short time: the round goes on without us anyway when its deadline passes."""
+    def _leave(self, call: LeaveRound | None) -> Dealt | None:
+        """Try for a short time: the round goes on without us anyway when its deadline passes. Returns what the
+        coordinator shows of an entry that we refused.
+        """
         if call is None:
-            return
+            return None
         with suppress(SecAggError):
-            self._connection.perform(call, Scope(LEAVE_TIMEOUT_S))
+            return call.read(self._connection.perform(call, Scope(LEAVE_TIMEOUT_S)))
+        return None

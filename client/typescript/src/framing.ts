@@ -27,7 +27,7 @@ export const LABEL = {
   maskKeyShareDigest: "secagg/v1/mask-key-share-digest",
   selfMaskShareDigest: "secagg/v1/self-mask-share-digest",
   dealingSignature: "secagg/v1/dealing-signature",
-  refusedEntry: "secagg/v1/refused-entry",
+  dealtEntry: "secagg/v1/dealt-entry",
   pairwiseMask: "secagg/v1/pairwise-mask",
   selfMask: "secagg/v1/self-mask",
   savedState: "secagg/v1/saved-state",

@@ -111,10 +111,10 @@ export class Participant {
   refusedEntry: Uint8Array | undefined;
 
   constructor(setup: Setup) {
-    const { round, roundId, configBytes, model } = setup;
+    const { round, roundId, configBytes, model, id } = setup;
     const context = contextOf(roundId, configBytes, round.config.modelLater ? new Uint8Array(32) : model);
     this.seen = { setup, inputContext: round.config.modelLater ? inputContextOf(context, model) : context };
-    const first = joined(this.seen, context, (entry) => (this.refusedEntry = digest(LABEL.refusedEntry, entry)));
+    const first = joined(this.seen, context, (entry) => (this.refusedEntry = digest(LABEL.dealtEntry, id, entry)));
     this.#state = first.state;
     this.advertiseKeys = first.reply;
   }
@@ -252,15 +252,18 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) 
         const receiver = roster.peers.get(v)!.entry.id;
         const [a, b] = [maskShares.get(v)!, seedShares.get(v)!];
         const sealed = seal(sealKey(agreed.get(v)!, sealContext, id, receiver), concat([a, b]), frame(LABEL.share, sealContext, id, receiver));
-        const content = concat([sealed, ...shareDigests(id, receiver, a, b)]);
-        const signature = signed(dealt(roster, id, receiver, content));
-        return { peer: v, sealed: concat([content, signature]) };
+        return { peer: v, receiver, entry: concat([sealed, ...shareDigests(id, receiver, a, b)]) };
       });
+      const digests = concat(shares.map(({ receiver, entry }) => digest(LABEL.dealtEntry, receiver, entry)));
+      const signature = signed(frame(LABEL.dealingSignature, context, roster.digest, id, digests));
       const commitment = digest(LABEL.selfMaskCommitment, context, id, seed.reveal());
       const held = new Map([[roster.own, new Secret(concat([maskShares.get(roster.own)!, seedShares.get(roster.own)!]))]]);
       return {
         state: awaitingShares(roster, sealContext, agreed, seed, held),
-        reply: inParts(shares).map((some, i) => toBinary(ShareKeysPartSchema, create(ShareKeysPartSchema, { shares: some, ...(i === 0 && { commitment }) }))),
+        reply: inParts(shares).map((some, i) => toBinary(ShareKeysPartSchema, create(ShareKeysPartSchema, {
+          peers: some.map(({ peer }) => peer), entries: concat(some.map(({ entry }) => entry)),
+          ...(i === 0 && { commitment, signature }),
+        }))),
       };
     },
   };
@@ -273,26 +276,22 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) 
     digest(LABEL.selfMaskShareDigest, context, owner, holder, b),
   ];
 
-  const dealt = (roster: CheckedRoster, sender: string, receiver: string, content: Uint8Array): Uint8Array =>
-    frame(LABEL.dealingSignature, context, roster.digest, sender, receiver, content);
-
   /** Open one entry and check what it holds (C18, C19, C92). */
   function opened(roster: CheckedRoster, bound: Uint8Array, agreed: Secret, from: number, entry: Uint8Array): Secret {
-    const { entry: sender, identity: who } = roster.peers.get(from)!;
+    const { entry: sender } = roster.peers.get(from)!;
     const sealed = entry.subarray(0, SEAL_BYTES);
-    const content = entry.subarray(0, ENTRY_BYTES);
+    // Where members sign, only the coordinator's answer to Leave tells whether the sender or the coordinator is to blame.
     const refuse = (kind: typeof RemoteError, why: string): never => {
-      const blamed = !round.active || verifies(who!.key, dealt(roster, sender.id, id, content), entry.subarray(ENTRY_BYTES));
-      if (blamed) onRefused(entry);
-      throw new kind(`the entry of ${sender.id} ${why}`, blamed ? sender.id : undefined);
+      onRefused(entry);
+      throw new kind(`the entry of ${sender.id} ${why}`, round.active ? undefined : sender.id);
     };
-    if (content.length !== ENTRY_BYTES) return refuse(AuthenticationError, "is cut off");
+    if (entry.length !== ENTRY_BYTES) return refuse(AuthenticationError, "is cut off");
     const pair = open(sealKey(agreed, bound, sender.id, id), sealed, frame(LABEL.share, bound, sender.id, id));
     if (pair === undefined) return refuse(AuthenticationError, "does not open");
     const [a, b] = [pair.subarray(0, 33), pair.subarray(33)];
     if (!isShare(a) || !isShare(b)) refuse(DecodeError, "holds no share");
     const digests = concat(shareDigests(sender.id, id, a, b));
-    if (!equal(digests, entry.subarray(SEAL_BYTES, ENTRY_BYTES))) refuse(AuthenticationError, "does not fit its digests");
+    if (!equal(digests, entry.subarray(SEAL_BYTES))) refuse(AuthenticationError, "does not fit its digests");
     return new Secret(pair);
   }
 
@@ -301,13 +300,10 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) 
       awaits: "ShareDelivery",
       take(parts) {
         const messages = parseParts(ShareDeliveryPartSchema, parts);
-        const shares = messages.flatMap((m) => m.shares);
-        checkIndices(shares.map((s) => s.peer), "ShareDelivery");
+        const shares = entriesOf(messages);
         wellFormed(messages.every((m, i) => m.keyShares.length === 0 && (i === 0 || m.modelDigest.length === 0)), "ShareDelivery");
         const named = messages[0]!.modelDigest;
         wellFormed(named.length === 0 || named.length === 32, "a model digest has not 32 bytes");
-        const longest = ENTRY_BYTES + (round.active ? MAX_SIGNATURE : 0);
-        wellFormed(shares.every((s) => s.sealed.length <= longest), "an entry is too long");
         if ((named.length > 0) !== round.config.modelLater) throw violation("a model is named exactly where it is named later");
         if (named.length > 0 && !equal(named, model)) throw new ModelMismatch("another model was named", COORDINATOR);
         if (!shares.every((s) => roster.neighbours.includes(s.peer))) throw violation("somebody who is no neighbour sent shares");
@@ -402,6 +398,21 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) 
 type Revealed = NonNullable<MessageInitShape<typeof UnmaskPartSchema>["shares"]>[number];
 
 /** Lists of at most 4,000 entries of at most 230 bytes: parts below 1 MiB. At least one. */
+/** The entries of a message: ascending peers, and blocks that are cut into as many entries of one size. */
+function entriesOf(messages: readonly { readonly peers: number[]; readonly entries: Uint8Array }[]): { peer: number; sealed: Uint8Array }[] {
+  const peers = messages.flatMap((m) => m.peers);
+  checkIndices(peers, "ShareDelivery");
+  wellFormed(ascending(peers), "the peers do not ascend");
+  let size: number | undefined;
+  const found = messages.flatMap(({ peers: some, entries }) => {
+    if (some.length === 0) wellFormed(entries.length === 0, "entries of nobody");
+    else size ??= entries.length / some.length;
+    wellFormed(some.length === 0 || (entries.length === some.length * size! && size! <= ENTRY_BYTES), "entries are not of one size");
+    return some.map((peer, i) => ({ peer, sealed: entries.subarray(i * size!, (i + 1) * size!) }));
+  });
+  return found;
+}
+
 function inParts<T>(list: readonly T[]): T[][] {
   const parts: T[][] = [];
   for (let at = 0; at === 0 || at < list.length; at += 4000) parts.push(list.slice(at, at + 4000));

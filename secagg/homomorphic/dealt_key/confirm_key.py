@@ -68,7 +68,7 @@ class AwaitingKey:
             entry=sealed,
             read=read,
         )
-        return dealing.received(checked, dealing.DEALT_KEY, dealer, sealed, opened)
+        return dealing.received(checked, dealer, sealed, opened)
 
 
 class ConfirmKeyPhase(SignaturePhase[KeyConfirmation]):

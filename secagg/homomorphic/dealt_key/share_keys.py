@@ -57,7 +57,7 @@ class AwaitingRoster:
             for i, member in checked.members.items()
             if i != checked.own_index
         }
-        return turn.after(self, checked, self.channel, seed), ShareKeys(digest, dealing.sign(checked, sealed))
+        return turn.after(self, checked, self.channel, seed), dealing.deal(checked, digest, sealed)
 
 
 class ShareKeysPhase(DealingPhase):
@@ -71,8 +71,7 @@ class ShareKeysPhase(DealingPhase):
         """One sealed key for each other member, and the digest of that key."""
         if set(message.sealed) != set(self.state.members.at) - {index}:  # check: C69
             raise ProtocolViolation(f"{name} must seal its key to everyone, no more and no fewer", culprit=name)
-        for entry in message.sealed.values():
-            self.kind.check_size(entry, signed=True, sender=name)  # check: C70-entry
+        self.kind.check(message, signed=True, sender=name)  # check: C70-entry
         if len(message.commitment) != DIGEST_SIZE or message.key_share:  # check: C70-commitment
             raise DecodeError(f"{name}: the digest of a key is {DIGEST_SIZE} bytes, without a key share", culprit=name)
         dealt = {self.kind.digest_in(entry, 0) for entry in message.sealed.values()}

@@ -100,7 +100,7 @@ class AwaitingShares:
                 read=read,
             )
 
-        return dealing.received(checked, dealing.SEED_SHARE, sender, sealed, opened)
+        return dealing.received(checked, sender, sealed, opened)
 
     def _checked(self, profile: Profile, owner: Index, share: bytes) -> U64:
         member = self.checked.members[owner]

@@ -60,7 +60,7 @@ class AwaitingRoster:
             if i != checked.own_index
         }
         following = turn.after(self, checked, self.channel, self.seed, self.key_share, pieces[checked.own_index])
-        return following, ShareKeys(b"", dealing.sign(checked, sealed), self.key_share)
+        return following, dealing.deal(checked, b"", sealed, self.key_share)
 
 
 class ShareKeysPhase(DealingPhase):
@@ -81,8 +81,7 @@ class ShareKeysPhase(DealingPhase):
             raise ProtocolViolation(f"{name} must seal its seed to everyone, no more and no fewer", culprit=name)
         if message.commitment:  # check: C70-commitment
             raise DecodeError(f"{name}: a commitment, which belongs to the keys of this scheme", culprit=name)
-        for entry in message.sealed.values():
-            self.kind.check_size(entry, signed=True, sender=name)  # check: C70-entry
+        self.kind.check(message, signed=True, sender=name)  # check: C70-entry
         committed = members.at[index].keys.key_share_commitment
         check_commitment(committed, self.state.round.context, name, message.key_share)  # check: C71
         try:

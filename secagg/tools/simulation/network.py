@@ -9,8 +9,9 @@ from typing import Final, Protocol, TypeVar, assert_never
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import Event, MessageAccepted
-from secagg.messages import SENT_IN, CoordinatorMessage, ParticipantId, ParticipantMessage, Phase
+from secagg.messages import SENT_IN, CoordinatorMessage, Dealt, Leave, ParticipantId, ParticipantMessage, Phase
 from secagg.roster import refusal
+from secagg.rounds import dealing
 from secagg.rounds.engine import Engine
 from secagg.schemes import Participant
 from secagg.tools.simulation.stopwatch import Side, Stopwatch
@@ -98,6 +99,7 @@ class Run:
         prompt: whether what a participant sends arrives before the next one gets its message. Then vectors do not wait
             for each other in memory.
         crowd: the participants; None stands for `participants`, which are in this process.
+        showing: what the coordinator answers to a participant that leaves; None for what an honest one does.
     """
 
     coordinator: Engine
@@ -113,6 +115,7 @@ class Run:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     prompt: bool = False
     crowd: Crowd | None = None
+    showing: Callable[[ParticipantId, Leave], Dealt | None] | None = None
     _queue: deque[Envelope] = field(default_factory=deque)
     _answered: set[tuple[ParticipantId, Phase]] = field(default_factory=set)
 
@@ -190,8 +193,11 @@ class Run:
     def _deliver_down(self, downs: Sequence[Down]) -> None:
         for sent in self._crowd.deliver(downs, self.now):
             if isinstance(sent, GaveUp):
+                leave = refusal(sent.error)
+                if isinstance(sent.error, RemoteError):
+                    dealing.judge(sent.error, (self.showing or self.coordinator.shown)(sent.participant, leave))
                 self._give_up(sent.participant, sent.error)
-                self._send(Up(sent.participant, refusal(sent.error), sent.phase))
+                self._send(Up(sent.participant, leave, sent.phase))
             else:
                 self._send(sent)
             if self.prompt:

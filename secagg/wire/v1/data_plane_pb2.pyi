@@ -162,8 +162,18 @@ class LeaveRequest(_message.Message):
     def __init__(self, round_id: _Optional[bytes] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ...) -> None: ...
 
 class LeaveReply(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("dealt",)
+    DEALT_FIELD_NUMBER: _ClassVar[int]
+    dealt: Dealt
+    def __init__(self, dealt: _Optional[_Union[Dealt, _Mapping]] = ...) -> None: ...
+
+class Dealt(_message.Message):
+    __slots__ = ("digests", "signature")
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    digests: bytes
+    signature: bytes
+    def __init__(self, digests: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class DescribeRequest(_message.Message):
     __slots__ = ()
@@ -213,23 +223,19 @@ class RosterPart(_message.Message):
     entry_digests: bytes
     def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., listed: _Optional[_Iterable[str]] = ..., entry_digests: _Optional[bytes] = ...) -> None: ...
 
-class SealedShares(_message.Message):
-    __slots__ = ("peer", "sealed")
-    PEER_FIELD_NUMBER: _ClassVar[int]
-    SEALED_FIELD_NUMBER: _ClassVar[int]
-    peer: int
-    sealed: bytes
-    def __init__(self, peer: _Optional[int] = ..., sealed: _Optional[bytes] = ...) -> None: ...
-
 class ShareKeysPart(_message.Message):
-    __slots__ = ("commitment", "shares", "key_share")
+    __slots__ = ("commitment", "key_share", "peers", "entries", "signature")
     COMMITMENT_FIELD_NUMBER: _ClassVar[int]
-    SHARES_FIELD_NUMBER: _ClassVar[int]
     KEY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     commitment: bytes
-    shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
     key_share: bytes
-    def __init__(self, commitment: _Optional[bytes] = ..., shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ..., key_share: _Optional[bytes] = ...) -> None: ...
+    peers: _containers.RepeatedScalarFieldContainer[int]
+    entries: bytes
+    signature: bytes
+    def __init__(self, commitment: _Optional[bytes] = ..., key_share: _Optional[bytes] = ..., peers: _Optional[_Iterable[int]] = ..., entries: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class KeySharePiece(_message.Message):
     __slots__ = ("owner", "piece")
@@ -240,14 +246,16 @@ class KeySharePiece(_message.Message):
     def __init__(self, owner: _Optional[int] = ..., piece: _Optional[bytes] = ...) -> None: ...
 
 class ShareDeliveryPart(_message.Message):
-    __slots__ = ("shares", "key_shares", "model_digest")
-    SHARES_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("key_shares", "model_digest", "peers", "entries")
     KEY_SHARES_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
-    shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     key_shares: _containers.RepeatedCompositeFieldContainer[KeySharePiece]
     model_digest: bytes
-    def __init__(self, shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ..., key_shares: _Optional[_Iterable[_Union[KeySharePiece, _Mapping]]] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
+    peers: _containers.RepeatedScalarFieldContainer[int]
+    entries: bytes
+    def __init__(self, key_shares: _Optional[_Iterable[_Union[KeySharePiece, _Mapping]]] = ..., model_digest: _Optional[bytes] = ..., peers: _Optional[_Iterable[int]] = ..., entries: _Optional[bytes] = ...) -> None: ...
 
 class MaskedInputChunk(_message.Message):
     __slots__ = ("number", "payload")

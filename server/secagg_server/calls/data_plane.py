@@ -13,7 +13,7 @@ from secagg.config import TRAIN
 from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId, Phase, Roster
 from secagg.schemes import Chunk
-from secagg.wire.agreement import decode_leave, encode_proof
+from secagg.wire.agreement import decode_leave, encode_proof, encode_shown
 from secagg.wire.calls import FIND_ROUND, PHASE_CALLS, ROUND_METADATA, PhaseCall, Transfer
 from secagg.wire.fields import signature
 from secagg.wire.limits import MAX_SEEN
@@ -184,8 +184,10 @@ class DataPlane:
         request = await call.one(pb.LeaveRequest)
         hosted = await self._rounds.find_to_leave(ParticipantId(call.caller), request.round_id)
         call.belongs_to(hosted.record.round_id)
-        await hosted.leave(ParticipantId(call.caller), decode_leave(request.leave))
-        yield pb.LeaveReply().SerializeToString()
+        caller, leave = ParticipantId(call.caller), decode_leave(request.leave)
+        dealt = await hosted.shown(caller, leave)  # the round may end with this leave
+        await hosted.leave(caller, leave)
+        yield encode_shown(dealt).SerializeToString()
 
     async def _describe(self, call: IncomingCall) -> AsyncIterator[bytes]:
         await call.one(pb.DescribeRequest)

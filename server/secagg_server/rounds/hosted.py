@@ -48,6 +48,7 @@ from secagg.messages import (
     AdvertiseKeys,
     ConsistencyProof,
     CoordinatorMessage,
+    Dealt,
     Index,
     Leave,
     ParticipantId,
@@ -465,6 +466,13 @@ class HostedRound:
         with self._processes.waiting(sender) as alone:
             await self._carry_out(partial(self._join, sender, keys, alone))
             yield
+
+    async def shown(self, sender: ParticipantId, message: Leave) -> Dealt | None:
+        """What answers the sender's `Leave`: see `Engine.shown`."""
+        if not message.refused_entry:
+            return None
+        async with self._state:
+            return self._engine.shown(sender, message) if self.outcome is None else None
 
     async def leave(self, sender: ParticipantId, message: Leave) -> None:
         """The sender gives up. Saying so again changes nothing.

@@ -416,7 +416,7 @@ def our_key(part: pb.RosterPart) -> None:
 
 
 def broken_seal(part: pb.ShareDeliveryPart) -> None:
-    part.shares[0].sealed = bytes(82)
+    part.entries = bytes(len(part.entries))
 
 
 def few_signatures(part: pb.ConsistencyProofPart) -> None:

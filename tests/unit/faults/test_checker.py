@@ -118,8 +118,8 @@ class Written:
 
     def share(self, name: str, sealed: bytes = b"s", sent: bytes = b"own", **more: Any) -> None:
         part = data_plane_pb2.ShareKeysPart(commitment=sent)
-        shares = [data_plane_pb2.SealedShares(peer=1, sealed=sealed)]
-        self.call(name, "Share", part, answers=[data_plane_pb2.ShareDeliveryPart(shares=shares)], named=ROUND, **more)
+        answer = data_plane_pb2.ShareDeliveryPart(peers=[1], entries=sealed)
+        self.call(name, "Share", part, answers=[answer], named=ROUND, **more)
 
     def upload(
         self,

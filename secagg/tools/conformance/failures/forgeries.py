@@ -21,38 +21,34 @@ def dealt(
     *,
     by: str = PEER,
     to: str = ME,
-    shown_to: str = ME,
     elsewhere: dict[str, bytes] | None = None,
     self_mask_seed: Secret | None = None,
     edit: Edit = same,
-    signed: bool = True,
 ) -> Edit:
     """An entry of a masked round.
 
     Args:
         by: who deals.
         to: whom the seal is for.
-        shown_to: whom the signature is for.
         elsewhere: the round or model that it is sealed for; see `Script.elsewhere`.
         self_mask_seed: a share in place of the honest one.
-        edit: what is done to seal and digests before they are signed.
-        signed: with the sender's signature.
+        edit: what is done to seal and digests.
     """
 
     def make(_: Any, script: Script) -> bytes:
         at: Round = script.replay.round if elsewhere is None else script.elsewhere(**elsewhere)
         made: bytes = edit(script.share(by, to, at, self_mask_seed), script)
-        return script.signed_entry(by, shown_to, made) if signed else made
+        return made
 
     return make
 
 
 def sealed(label: bytes, content: Any, digests: Any, *, by: str = PEER) -> Edit:
-    """An entry for ME with any content and any digests, and the sender's signature."""
+    """An entry for ME with any content and any digests."""
 
     def make(_: Any, script: Script) -> bytes:
         seal = script.seal(label, by, ME, changed(content, None, script))
-        return script.signed_entry(by, ME, seal + changed(digests, None, script))
+        return seal + bytes(changed(digests, None, script))
 
     return make
 

@@ -6,13 +6,11 @@ from secagg.crypto import labels
 from secagg.crypto.secret import Secret
 from secagg.lattice.keyshares import dealt_key_digest
 from secagg.messages import KeyConfirmation, SumReport
-from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.failures.changes import (
     FIRST,
     Edit,
-    before,
     cut,
     entry,
     every_entry,
@@ -99,8 +97,10 @@ DEALT_KEY: Table = {BFV: [
      sent("advertise-keys", put(key_share_commitment=bytes(32))), MALFORMED),
     ("key-for-some", "C69", "A key for some", "none for index 1",
      sent("share-keys", put(sealed=without(FIRST))), VIOLATION),
-    ("sealed-key-too-short", "C70", "A dealt key of the wrong shape", "the first entry has no signature",
-     sent("share-keys", put(sealed=entry(FIRST, before(dealing.DEALT_KEY.unsigned_size)))), MALFORMED),
+    ("sealed-key-too-short", "C70", "A dealt key of the wrong shape", "the last byte of each entry is missing",
+     sent("share-keys", put(sealed=every_entry(cut))), MALFORMED),
+    ("dealt-key-unsigned", "C70", "A dealt key of the wrong shape", "the signature is missing",
+     sent("share-keys", put(signature=b"")), MALFORMED),
     ("key-digest-too-short", "C70", "A dealt key of the wrong shape", "the digest is a byte short",
      sent("share-keys", put(commitment=cut)), MALFORMED),
     ("key-share-without-joint-key", "C70", "A dealt key of the wrong shape", "a key share",
@@ -159,8 +159,8 @@ JOINT_KEYS: Table = {JOINT: [
      sent("advertise-keys", put(key_share_commitment=b"")), MALFORMED),
     ("seed-for-some", "C69", "Shares for some", "none for 1",
      sent("share-keys", put(sealed=without(FIRST))), VIOLATION),
-    ("sealed-seed-too-short", "C70", "An entry too short", "no signature",
-     sent("share-keys", put(sealed=entry(FIRST, before(dealing.SEED_SHARE.unsigned_size)))), MALFORMED),
+    ("sealed-seed-too-short", "C70", "Entries too short", "a byte of each",
+     sent("share-keys", put(sealed=every_entry(cut))), MALFORMED),
     ("key-share-exchanged", "C71", "A key share that does not fit its commitment", "another share",
      sent("share-keys", put(key_share=first_residue(1))), FORGED),
     *[(slug, "C71", "A key share that is none", change,

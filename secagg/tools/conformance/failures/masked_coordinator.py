@@ -14,10 +14,10 @@ from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.failures.changes import (
     FIRST,
     Edit,
-    before,
     certified,
     cut,
     entry,
+    every_entry,
     key_of,
     put,
     then,
@@ -65,17 +65,18 @@ def _receive(sender: str, message: str) -> Document:
     return {"do": "receive", "sender": sender, "message": message}
 
 
-def _refuses(entry: Edit) -> Edit:
+def _refuses(edit: Edit) -> Edit:
     """ME leaves because of what PEER dealt to it, and shows the digest of an entry."""
-    return lambda _, script: Leave(
-        LeaveReason.REFUSED,
-        ParticipantId(PEER),
-        dealing.entry_digest(entry(script.read(f"{PEER}/share-keys").sealed[script.index(ME)], script)),
-    )
+
+    def leave(_: Any, script: Script) -> Leave:
+        refused = edit(script.read(f"{PEER}/share-keys").sealed[script.index(ME)], script)
+        return Leave(LeaveReason.REFUSED, ParticipantId(PEER), dealing.entry_digest(ParticipantId(ME), refused))
+
+    return leave
 
 
-def _other_signature(entry: bytes, _: Script) -> bytes:
-    return entry[:-1] + b"!"
+def _other_signature(signature: bytes, _: Script) -> bytes:
+    return signature[:-1] + b"!"
 
 
 def _accused(verdict: str) -> Document:
@@ -100,7 +101,7 @@ def _reveals(owner: str, share: Any) -> Edit:
 
 def _wrongly_dealt(*holders: str) -> dict[str, Edit]:
     """PEER deals, with digests, shares that are not on its polynomial; the holders reveal what they were dealt."""
-    entries = [entry(name, dealt(to=name, self_mask_seed=WRONG, signed=False)) for name in holders]
+    entries = [entry(name, dealt(to=name, self_mask_seed=WRONG)) for name in holders]
     reveals = {f"{name}/unmask": _reveals(PEER, SelfMaskShare(WRONG)) for name in holders}
     return {f"{PEER}/share-keys": put(sealed=then(*entries)), **reveals}
 
@@ -191,8 +192,10 @@ SHARES: Table = {ACTIVE: [
      sent("share-keys", put(commitment=bytes(32)), again=True), VIOLATION),
     ("commitment-of-31-bytes", "C36", "A commitment of the wrong size", "its last byte is missing",
      sent("share-keys", put(commitment=bytes(31))), MALFORMED),
-    ("entry-unsigned", "C93", "An entry of the wrong size", "what is sealed to index 1 has no signature",
-     sent("share-keys", put(sealed=entry(FIRST, before(dealing.MASKED.unsigned_size)))), MALFORMED),
+    ("entries-too-short", "C93", "Entries of the wrong size", "the last byte of each is missing",
+     sent("share-keys", put(sealed=every_entry(cut))), MALFORMED),
+    ("dealt-unsigned", "C93", "Entries that nobody signed", "the signature is missing",
+     sent("share-keys", put(signature=b"")), MALFORMED),
     ("neighbour-left-out", "C40", "A neighbour who gets no share", "nothing is sealed to index 1",
      sent("share-keys", put(sealed=without(FIRST))), VIOLATION),
 ]}
@@ -201,10 +204,10 @@ ACCUSATIONS: Table = {ACTIVE: [
     ("accusation-hearsay", "C94", "An accusation that is hearsay", f"{ME} refuses what {PEER} dealt and signed",
      sent("masked-input", _refuses(lambda dealt, _: dealt)), _accused("HEARSAY")),
     ("accusation-unfounded", "C94", "An accusation that is unfounded", f"{ME} shows another entry than it was given",
-     sent("masked-input", _refuses(lambda *_: bytes(218))), _accused("UNFOUNDED")),
+     sent("masked-input", _refuses(lambda *_: bytes(146))), _accused("UNFOUNDED")),
     ("accusation-proven", "C94", "An accusation that is proven", f"{PEER} did not sign what it dealt to {ME}",
-     onwards({f"{PEER}/share-keys": put(sealed=entry(ME, _other_signature)),
-              f"{ME}/masked-input": _refuses(_other_signature)}, until=f"{ME}/masked-input",
+     onwards({f"{PEER}/share-keys": put(signature=_other_signature),
+              f"{ME}/masked-input": _refuses(lambda dealt, _: dealt)}, until=f"{ME}/masked-input",
              names={f"{PEER}/share-keys": "altered", f"{ME}/masked-input": "leave"}), _accused("PROVEN")),
 ]}
 

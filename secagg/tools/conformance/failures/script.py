@@ -4,14 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from secagg import roster as rosters
 from secagg.context import Context, Round, RoundId, bind
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.lattice.keyshares import dealt_key_digest
 from secagg.masked import shares
 from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
-from secagg.rounds import dealing, peer_sealing
+from secagg.rounds import peer_sealing
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document, document
 from secagg.tools.conformance.replay.archive import Pieces, abridged
@@ -120,12 +119,6 @@ class Script:
         if self_mask_seed is not None:
             pair = shares.SharePair(pair.mask_key, self_mask_seed)
         return shares.seal(at, insider.channel, ParticipantId(sender), to, pair)
-
-    def signed_entry(self, sender: str, receiver: str, entry: bytes) -> bytes:
-        """Seal and digests with the sender's signature behind them."""
-        ends = ParticipantId(sender), ParticipantId(receiver)
-        signed = dealing.entry_to_sign(self.context, rosters.roster_digest(self.roster), *ends, entry)
-        return entry + self.sign(sender, signed)
 
     def sign(self, name: str, message: bytes) -> bytes:
         """A participant's signature.

@@ -8,15 +8,16 @@ import numpy as np
 
 from secagg.config import Suite
 from secagg.context import RoundId, bind, bind_model, digest_model
-from secagg.crypto import labels, polynomial, sealing, shamir
+from secagg.crypto import labels, polynomial, sealing, shamir, signing
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
 from secagg.crypto.mask_stream import stride_words
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest, frame
+from secagg.errors import AuthenticationError, Exhibit
 from secagg.masked.masks import Mask, add_masks
-from secagg.messages import ParticipantId
+from secagg.messages import Dealt, ParticipantId
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Contents, Document, little_endian
@@ -138,6 +139,50 @@ def _sealing() -> Iterator[Document]:
         }
 
 
+def _dealing() -> Document:
+    """What ALICE signed of two entries, and what somebody who refuses one of them makes of what it is shown."""
+    key, members = fixtures.signing_key(ALICE), digest(b"a roster")
+    holders = (ParticipantId(BOB), ParticipantId("carol"))
+    entries = [fixtures.rng(f"an entry for {name}").token(dealing.MASKED.size) for name in holders]
+    digests = [dealing.entry_digest(*dealt) for dealt in zip(holders, entries, strict=True)]
+    covered = dealing.to_sign(CONTEXT, members, ParticipantId(ALICE), b"".join(digests))
+    signature = signing.sign(key, covered)
+    honest, garbled = Dealt(b"".join(digests), signature), bytes(dealing.MASKED.size)
+    begun = dealing.to_sign(CONTEXT, members, ParticipantId(ALICE), b"")[:-4]
+    point = signing.encode_public_key(key.public_key())
+    cases = []
+    for title, refused, shown in (
+        ("an entry that was signed", entries[0], honest),
+        ("another entry", garbled, honest),
+        ("the entry of somebody else", entries[1], honest),
+        ("a list that was not signed", garbled, Dealt(dealing.entry_digest(holders[0], garbled), signature)),
+        ("a list that is cut short", entries[0], Dealt(digests[0], signature)),
+        ("no signature", entries[0], Dealt(honest.digests, b"")),
+        ("nothing", entries[0], None),
+    ):
+        error = AuthenticationError(title).about(
+            Exhibit(ALICE, dealing.entry_digest(holders[0], refused), public_key=point, covered=begun)
+        )
+        dealing.judge(error, shown)
+        case: Document = {"title": title, "entry": refused}
+        case |= {} if shown is None else {"shown": {"digests": shown.digests, "signature": shown.signature}}
+        cases.append(case | ({} if error.culprit is None else {"culprit": error.culprit}))
+    return {
+        "context": CONTEXT,
+        "roster_digest": members,
+        "sender": ALICE,
+        "public_key": point,
+        "entries": [
+            {"receiver": name, "entry": entry, "digest": made}
+            for name, entry, made in zip(holders, entries, digests, strict=True)
+        ],
+        "signed": covered,
+        "signature": signature,
+        "refused_by": holders[0],
+        "cases": cases,
+    }
+
+
 def _mask_keys() -> Document:
     one, other = (KeyPair.from_private(Secret(fixtures.seed(f"mask key of {name}"))) for name in (ALICE, BOB))
     shared, seed = one.agree(other.public, peer=BOB), Secret(fixtures.seed("b_u"))
@@ -233,6 +278,8 @@ VECTORS: Contents = {
     "commitment": ("The commitment to a self-mask seed", "Self-mask commitment", _commitment),
     "sealing": ("A pair of shares sealed in each direction", "Sealed shares",
         lambda: {"round_id": ROUND_ID, "context": CONTEXT, "suite": SUITE.decode(), "directions": _sealing()}),
+    "dealing": ("What a member signs of all that it deals, and who is to blame for an entry", "Sealed shares",
+        _dealing),
     "mask-keys": ("Keys of the two kinds of mask streams", "Mask keys", _mask_keys),
     "mask-stream": ("Words of one stream at several places", "Mask stream",
         lambda: _mask_stream(Suite.X25519_SHA256_AES128)),

@@ -431,7 +431,7 @@ def _roster(_: Seen, known: Round | None, answer: _Answer) -> None:
 
 def _delivery(_: Seen, known: Round | None, answer: _Answer) -> None:
     if known is not None:
-        shares = sorted((one.peer, one.sealed) for part in answer.messages for one in part.shares)
+        shares = [(tuple(part.peers), part.entries) for part in answer.messages]
         keys = [(piece.owner, piece.piece) for part in answer.messages for piece in part.key_shares]
         whole = (shares, keys, b"".join(part.model_digest for part in answer.messages))
         known.deliveries[answer.call.asked.caller].append(answer.shows(whole))

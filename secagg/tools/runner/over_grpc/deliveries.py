@@ -6,7 +6,7 @@ from typing import Any, Final
 from secagg import roster as rosters
 from secagg.messages import Index, ParticipantId, Phase, SurvivorSet
 from secagg.tools.runner.over_grpc.cohort import ME, NAMES, PEER, THRESHOLD, Cohort
-from secagg.tools.runner.over_grpc.host import Change, Told
+from secagg.tools.runner.over_grpc.host import Change, Entries, Told, delivered
 from secagg.tools.runner.over_grpc.lie import ANYBODY, Lie
 from secagg.wire.v1 import data_plane_pb2 as pb
 
@@ -17,16 +17,14 @@ _EITHER: Final = (*_VIOLATION, *_MALFORMED)
 _INDEX: Final = {name: Index(number) for number, name in enumerate(NAMES, 1)}
 _ASPEN, _FIR = NAMES[0], NAMES[-1]
 
-Entries = dict[int, bytes]
-
 
 def entries(edit: Callable[[Cohort, Entries], Entries], **others: Any) -> Change:
     """The entries of the delivery are changed, by their senders' indices."""
 
     def change(cohort: Cohort, parts: list[Any]) -> Told:
-        honest = {one.peer: one.sealed for part in parts for one in part.shares}
-        told = [pb.SealedShares(peer=peer, sealed=sealed) for peer, sealed in edit(cohort, honest).items()]
-        return [pb.ShareDeliveryPart(shares=told, **others)]
+        told = edit(cohort, delivered(parts))
+        peers = sorted(told)
+        return [pb.ShareDeliveryPart(peers=peers, entries=b"".join(told[peer] for peer in peers), **others)]
 
     return change
 
@@ -45,14 +43,17 @@ def _meant_for_another(cohort: Cohort, _: bytes) -> bytes:
 
 
 def _repeated(_: Cohort, parts: list[Any]) -> Told:
-    honest = [one for part in parts for one in part.shares]
-    return [pb.ShareDeliveryPart(shares=[honest[0], *honest])]
+    honest = delivered(parts)
+    first = min(honest)
+    told = [first, *sorted(honest)]
+    return [pb.ShareDeliveryPart(peers=told, entries=b"".join(honest[peer] for peer in told))]
 
 
 def _one_peer_alone(_: Cohort, parts: list[Any]) -> Told:
     """One peer's entry as often as the threshold asks for peers."""
-    honest = [one for part in parts for one in part.shares]
-    return [pb.ShareDeliveryPart(shares=[honest[0]] * THRESHOLD)]
+    honest = delivered(parts)
+    first = min(honest)
+    return [pb.ShareDeliveryPart(peers=[first] * THRESHOLD, entries=honest[first] * THRESHOLD)]
 
 
 def sets(survivors: Collection[int], dropped: Collection[int] = ()) -> Change:
@@ -123,14 +124,18 @@ LIES: Final = (
     Lie(number="call-307", check="C18", title="A seal shown under another sender's name", at="Share",
         change=entries(lambda _, honest: honest | {_INDEX[PEER]: honest[_INDEX[_FIR]]}), error=_FORGED, culprit=None,
         entry_of=PEER),
-    Lie(number="call-308", check="C18", title="An entry that is cut", at="Share",
-        change=_entry(lambda _, honest: honest[:81]), error=(*_FORGED, *_MALFORMED), culprit=ANYBODY, entry_of=PEER),
+    Lie(number="call-308", check="C18", title="Entries that are cut", at="Share",
+        change=entries(lambda _, honest: {peer: entry[:81] for peer, entry in honest.items()}),
+        error=(*_FORGED, *_MALFORMED), culprit=ANYBODY),
+    Lie(number="call-309", check="C5", title="Entries of two sizes", at="Share",
+        change=_entry(lambda _, honest: honest[:81]), error=(*_MALFORMED, *_FORGED), culprit=ANYBODY),
     Lie(number="call-310", check="C16", title="A share of our own", at="Share",
         change=entries(lambda _, honest: honest | {_INDEX[ME]: honest[1]}), error=_VIOLATION),
     Lie(number="call-311", check="C99", title="A model named with the shares, where the configuration names it",
         at="Share", change=entries(lambda _, honest: honest, model_digest=bytes(32)), error=_VIOLATION),
-    Lie(number="call-312", check="C5", title="An entry of 300 bytes", at="Share",
-        change=_entry(lambda _, honest: honest + bytes(200)), error=(*_MALFORMED, *_FORGED), culprit=ANYBODY),
+    Lie(number="call-312", check="C5", title="Entries of 292 bytes", at="Share",
+        change=entries(lambda _, honest: {peer: entry * 2 for peer, entry in honest.items()}),
+        error=(*_MALFORMED, *_FORGED), culprit=ANYBODY),
     Lie(number="call-313", check="C5", title="A peer with the number 0", at="Share",
         change=entries(lambda _, honest: {0: honest[1]} | honest), error=_EITHER, culprit=ANYBODY),
     Lie(number="call-314", check="C98", title="A delivery of 300,000 fields", at="Share",

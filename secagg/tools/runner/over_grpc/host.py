@@ -52,6 +52,18 @@ Change = Callable[[Cohort, list[Any]], Told]
 """Makes what is told of the honest parts of an answer. May raise `Fault` and `Silence`."""
 
 
+Entries = dict[int, bytes]
+
+
+def delivered(parts: list[Any]) -> Entries:
+    """The entries of a delivery, by sender. They have one size."""
+    found: Entries = {}
+    for part in parts:
+        size = len(part.entries) // max(len(part.peers), 1)
+        found |= {peer: part.entries[at * size : (at + 1) * size] for at, peer in enumerate(part.peers)}
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A call that came.

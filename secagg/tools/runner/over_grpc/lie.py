@@ -15,7 +15,7 @@ from secagg.tools.conformance.document import Document
 from secagg.tools.runner.cases import Case, Programs, Unlike, refused_as, said
 from secagg.tools.runner.lines import Believes, Feature, Refuses
 from secagg.tools.runner.over_grpc.cohort import ME, NAMES, ORGANISATIONS, UPDATE, Cohort, configuration
-from secagg.tools.runner.over_grpc.host import HARMLESS, Change, Host
+from secagg.tools.runner.over_grpc.host import HARMLESS, Change, Host, delivered
 from secagg.tools.runner.over_grpc.site import Site
 from secagg.wire.agreement import decode_leave
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -163,10 +163,11 @@ def _hold_leave(lie: Lie, host: Host) -> None:
         accused = lie.entry_of or (None if lie.culprit == COORDINATOR else lie.culprit)
         if accused not in (ANYBODY, leave.accused):
             raise Unlike(f"it left the round and accused {leave.accused or 'nobody'}, not {accused or 'nobody'}")
-        if lie.entry_of is not None and leave.refused_entry != dealing.entry_digest(_entry_told(lie.entry_of, host)):
+        if lie.entry_of is not None and leave.refused_entry != dealing.entry_digest(
+            ME, _entry_told(lie.entry_of, host)
+        ):
             raise Unlike("it left the round with the digest of another entry than it refused")
 
 
 def _entry_told(sender: ParticipantId, host: Host) -> bytes:
-    told: list[Any] = list(host.told)
-    return next(bytes(one.sealed) for part in told for one in part.shares if NAMES[one.peer - 1] == sender)
+    return delivered(list(host.told))[NAMES.index(sender) + 1]

@@ -13,7 +13,7 @@ from secagg.encoding.sources import BLOCK, SteadyArray
 from secagg.encoding.steps.clip import Clip, Clipped, norm
 from secagg.errors import InputError, LocalError, RemoteError
 from secagg.masked.vector import MaskedVector
-from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery
+from secagg.messages import ConsistencyProof, Dealt, Index, Roster, ShareDelivery, ShareKeys
 from secagg.rounds import dealing
 from secagg.rounds.certification import Result
 from secagg.tools.redteam.adversary import Adversary, truth
@@ -22,7 +22,7 @@ from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measur
 from secagg.tools.redteam.attacks.protocol.releases import NAMES
 from secagg.tools.redteam.modes import MASKED_ACTIVE, MASKED_SEMI_HONEST
 from secagg.tools.simulation.cohort import Contribution, set_up
-from secagg.tools.simulation.network import Down, Envelope
+from secagg.tools.simulation.network import Down, Envelope, Up
 
 
 def changed_update() -> Outcome:
@@ -81,13 +81,17 @@ def two_results() -> Outcome:
 
 
 def framing() -> Outcome:
-    """The coordinator spoils what one participant dealt, on its way to the others, and has them name the dealer."""
+    """The coordinator spoils what one participant dealt, on its way to the others, and has them name the dealer: it
+    shows them the digest of what they got, under the signature that the dealer gave for something else.
+    """
 
     def attack() -> bool:
-        run, dealer, hit = start(small_config(7)), Index(1), []
+        run, dealer, hit, signatures = start(small_config(7)), Index(1), [], list[bytes]()
 
         def spoil(envelope: Envelope) -> tuple[Envelope, ...]:
             message = envelope.message
+            if isinstance(envelope, Up) and isinstance(message, ShareKeys) and envelope.participant == NAMES[0]:
+                signatures.append(message.signature)
             if not (isinstance(envelope, Down) and isinstance(message, ShareDelivery) and dealer in message.sealed):
                 return (envelope,)
             hit.append(envelope.participant)
@@ -95,6 +99,7 @@ def framing() -> Outcome:
             return (replace(envelope, message=ShareDelivery(spoiled)),)
 
         run.hook = spoil
+        run.showing = lambda _, leave: Dealt(leave.refused_entry, *signatures)
         run.play()
         if not hit:
             raise LocalError("nobody was delivered anything that could be spoiled")
