@@ -14,6 +14,7 @@ refused unless Ray itself lets nobody in.
 import asyncio
 import os
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
@@ -150,10 +151,14 @@ async def placed(ray: ModuleType, settings: Settings, link: str) -> AsyncIterato
 
 
 def _post(ray: ModuleType, link: str) -> Any:
+    """The named actor, on the machine of this process: whatever other machine is lost, workers find the link."""
+    own = ray.get_runtime_context().get_node_id()
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(own, soft=False)
+    actor = ray.remote(num_cpus=0)(Head).options(name=HEAD, namespace=NAMESPACE, scheduling_strategy=here)
     until = time.monotonic() + _TAKEN_S
     while True:
         try:
-            post = ray.remote(num_cpus=0)(Head).options(name=HEAD, namespace=NAMESPACE).remote(link)
+            post = actor.remote(link)
             ray.get(post.link.remote())
         except ValueError:  # the name is taken
             if time.monotonic() > until:
@@ -182,11 +187,12 @@ class Ingress:
     """
 
     def __init__(self, given: Mapping[str, object]) -> None:
-        """Args: given: the settings of the coordinator, whose files must be on this node, too."""
-        import ray  # noqa: PLC0415, of an extra
+        """Nothing here fails, since Ray does not start an actor again whose making failed.
 
-        self._settings = Settings(**given)  # type: ignore[arg-type]
-        self._link: str = ray.get(ray.get_actor(HEAD, namespace=NAMESPACE).link.remote())
+        Args:
+            given: the settings of the coordinator, whose files must be on this node, too.
+        """
+        self._given = given
         self._listens: Future[str] = Future()
         Thread(target=self._serve, name="ingress", daemon=True).start()
 
@@ -198,10 +204,16 @@ class Ingress:
         try:
             asyncio.run(self._run())
         finally:
+            traceback.print_exc()  # into the log that Ray keeps of this process
             os._exit(1)
 
     async def _run(self) -> None:
-        configure_logs(self._settings)
-        async with running_worker(self._settings, self._link, capacity=capacity_of(None)) as running:
+        import ray  # noqa: PLC0415, of an extra
+
+        settings = Settings(**self._given)  # type: ignore[arg-type]
+        configure_logs(settings)
+        head = await asyncio.to_thread(ray.get_actor, HEAD, NAMESPACE)
+        link: str = await head.link.remote()
+        async with running_worker(settings, link, capacity=capacity_of(None)) as running:
             self._listens.set_result(running.data_address)
             await running.ended

@@ -1,4 +1,4 @@
-"""A round on a Ray cluster of several nodes, all on this machine, while workers are killed: the exact sum."""
+"""A round on a Ray cluster of several nodes, all on this machine, while workers and nodes are killed: the exact sum."""
 
 import asyncio
 import time
@@ -28,6 +28,13 @@ PEOPLE = 5
 WORKERS = 2
 AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN}
 LIMIT_S = 60.0
+NOTICED_SOON = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
+"""Settings of Ray: a node that was killed is noticed after a few seconds."""
 
 
 @dataclass
@@ -40,10 +47,18 @@ class Machines:
     def add(self) -> None:
         self.nodes.append(self.cluster.add_node(num_cpus=1, resources={RESOURCE: 1}))
 
+    def kill(self, actor: Any) -> None:
+        """The node on which the actor runs."""
+        at = the_ray._private.state.actors(actor._actor_id.hex())["Address"]["NodeID"]
+        (node,) = [each for each in self.nodes if each.node_id == at]
+        self.nodes.remove(node)
+        self.cluster.remove_node(node, allow_graceful=False)
+
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    given = {"num_cpus": 1, "include_dashboard": False, "_system_config": NOTICED_SOON}
+    cluster = Cluster(initialize_head=True, head_node_args=given)
     made = Machines(cluster)
     for _ in range(WORKERS):
         made.add()
@@ -152,7 +167,12 @@ def kill_worker(on: Site, machines: Machines) -> None:
     the_ray.kill(on.actors[0], no_restart=False)
 
 
-KILLS = {"worker": kill_worker}
+def kill_node(on: Site, machines: Machines) -> None:
+    """That of a worker. Another one is there by now, to which Ray takes the worker."""
+    machines.kill(on.actors[0])
+
+
+KILLS = {"worker": kill_worker, "node": kill_node}
 PHASES = [Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.CONSISTENCY_CHECK, Phase.UNMASK]
 
 
@@ -161,6 +181,8 @@ async def killed_in_each_phase(folder: Path, machines: Machines, kill: Callable[
     with joined(settings) as ray:
         async with on_ray(ray, settings) as on:
             for phase in PHASES:
+                if kill is kill_node:
+                    machines.add()  # which sets signal handlers: not in a thread
                 await begin(on)
                 first, *others = on.people
                 await asyncio.gather(*(on.play(player, before=phase) for player in on.people))
