@@ -9,6 +9,7 @@ in `test_teeth.py`; here they meet a coordinator that lies to them live, without
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Final
@@ -17,15 +18,18 @@ from weakref import WeakKeyDictionary
 from rich.console import Console
 from rich.table import Table
 
+from secagg import schemes
+from secagg.context import RoundId
 from secagg.crypto import shamir
 from secagg.crypto.rng import SeededRng, SystemRng
 from secagg.crypto.secret import Secret
-from secagg.errors import LocalError, RemoteError
+from secagg.errors import LocalError, RemoteError, SavedStateError
 from secagg.masked import masked_input, shares, unmask
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.scheme import Participant
 from secagg.masked.unmask import AwaitingProof
-from secagg.messages import ConsistencyProof, MaskKeyShare, SurvivorSet, Unmask
+from secagg.messages import ConsistencyProof, MaskKeyShare, ParticipantId, SurvivorSet, Unmask
+from secagg.programs.state_keys import FolderStateKeys
 from secagg.rounds.membership import Membership
 from secagg.rounds.session import Ended, Session
 from secagg.tools.conformance import wire
@@ -69,8 +73,8 @@ class Place:
         self._adapter, self._spoil = adapter.Adapter(), spoil
 
     def take(self, count: int) -> list["Place"]:
-        """As of `Programs`; all but the first are as they should be."""
-        return [self, *(Place() for _ in range(1, count))]
+        """As of `Programs`."""
+        return [self, *(Place(self._spoil) for _ in range(1, count))]
 
     def restart(self) -> None:
         """As of `Programs`."""
@@ -240,6 +244,13 @@ class _Anything(bytes):
     __hash__ = bytes.__hash__
 
 
+def _joins_again(self: FolderStateKeys, round_id: RoundId, participant_id: ParticipantId) -> None:
+    """Joins a round that it joined before."""
+    with suppress(SavedStateError):
+        _JOIN(self, round_id, participant_id)
+
+
+_JOIN: Final = FolderStateKeys.join
 _DECODE: Final = wire.decode
 _RECEIVE: Final = Session.receive
 _POLYNOMIAL: Final = shamir._polynomial
@@ -325,6 +336,9 @@ HABITS: Final = (
         _instead(GroupedRoundId, "of", classmethod(lambda *_: None)),
         "lie-group-of-another",
     ),
+    Mutant("restores a state twice", _unchecked(schemes, "restore", "restored-once"), "lie-state-restored-twice"),
+    Mutant("restores an older state", _unchecked(schemes, "restore", "restored-once"), "lie-state-older"),
+    Mutant("joins a round twice", _instead(FolderStateKeys, "join", _joins_again), "lie-state-joined-twice"),
     Mutant(
         "believes every sum",
         _every(

@@ -12,6 +12,7 @@ one line on its standard output (docs/conformance.md has all of them). The runne
     live.py           a round with programs in it that draw their own random values
     settings.py       such rounds that are no vectors: of integers, and of one group
     whole.py          the cases that are whole live rounds
+    moved.py          the cases in which another process goes on from a saved state
     lies.py           the cases in which the coordinator of a live round lies
     over_grpc/        a coordinator that lies to a program which takes part over gRPC by itself
     every.py          all of these cases

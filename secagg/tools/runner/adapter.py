@@ -5,8 +5,10 @@ It shows what an adapter is: it reads a line, does what it says with the partici
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -25,17 +27,20 @@ from secagg.errors import (
     MissingExtraError,
     NotInRoundError,
     RemoteError,
+    SavedStateError,
     SecAggError,
 )
 from secagg.homomorphic.vectors import Backend
 from secagg.masked.vector import MaskedVector
 from secagg.messages import ParticipantId, Roster, SurvivorSet
+from secagg.policy import Policy
+from secagg.programs.state_keys import FolderStateKeys
 from secagg.receipts import Receipt, Statement
 from secagg.roster import COORDINATOR
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Release, remembering
-from secagg.schemes import Participant, take_part
+from secagg.schemes import Participant, restore, save, take_part
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.replay.round import Draws, draw_sizes, read_arrays, read_policy, read_release, refusal
@@ -51,7 +56,7 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 
 def features() -> frozenset[Feature]:
     """What this adapter has here: no homomorphic rounds, and AEGIS where its package is installed."""
-    left_out = {Feature.HOMOMORPHIC, Feature.STATES}
+    left_out = {Feature.HOMOMORPHIC}
     try:
         Suite.X25519_SHA256_AEGIS128X4.mask_cipher.require()
     except MissingExtraError:
@@ -80,7 +85,7 @@ class Adapter:
         """
         try:
             return participate(request) if request["do"] == "participate" else self._step(request)
-        except (RemoteError, NotInRoundError) as error:
+        except (RemoteError, NotInRoundError, SavedStateError) as error:
             if self._joined is not None:
                 self._joined.participant.abort()  # whatever was refused, and wherever: our part is over
             told = refusal(error)
@@ -91,10 +96,12 @@ class Adapter:
             case "describe":
                 has = sorted(feature.value for feature in features())
                 return {"version": VERSION, "name": "secagg", "release": __version__, "features": has}
-            case "join":
+            case "join" | "restore":
                 self._joined = None
                 self._joined = Joined(request)
-                return _sends([self._joined.participant.advertisement])
+                return _sends([] if "state" in request else [self._joined.participant.advertisement])
+            case "save":
+                return {"saves": self._joins.save().hex()}
             case "receive":
                 return _sends(self._joins.receive(request))
             case "receipt":
@@ -116,7 +123,7 @@ class Joined:
     """A participant in its round, and what it was shown there."""
 
     def __init__(self, request: Document) -> None:
-        """Errors as of `decode_config`, `Contribution.check_asked`, `GroupedRoundId.of` and `take_part`."""
+        """Errors as of `decode_config`, `Contribution.check_asked`, `GroupedRoundId.of`, `take_part` and `restore`."""
         self._request = request
         config_bytes = bytes.fromhex(request["config"])
         self.config: RoundConfig = decode_config(config_bytes)
@@ -126,20 +133,44 @@ class Joined:
         self._roster: Roster | None = None
         self._survivors: SurvivorSet | None = None
         self._digest = b""
-        released = (read_release(told, self.config, self._model_digest) for told in request["released"])
-        membership = Membership(
-            self.round,
-            ParticipantId(request["participant_id"]),
-            read_policy(request["policy"]),
-            self._rng(),
-            self._credentials,
-            remembering(*released),
-        )
+        self._own = ParticipantId(request["participant_id"])
+        self._keys = FolderStateKeys(Path(request["folder"]) / "keys") if "folder" in request else None
+        membership = self._membership(request)
         self._contribution(request["purpose"]).check_asked(self.round)
         if self.config.groups is not None:
             GroupedRoundId.of(round_id, config_bytes, self.config.groups)
+        self.participant: Participant = self._begin(membership, request)
+
+    def _membership(self, request: Document) -> Membership:
+        """Ours in the round. Where a folder keeps our states, a file in it remembers the sums we helped to open."""
+        policy = read_policy(request["policy"])
+        claim = remembering(*(read_release(one, self.config, self._model_digest) for one in request["released"]))
+        if "folder" in request:
+            memory, round_id = Memory(Path(request["folder"]) / "sums"), self.round.round_id
+            claim = partial(_claimed, memory, round_id, policy)
+        durable = "folder" in request
+        return Membership(self.round, self._own, policy, self._rng(), self._credentials, claim, durable)
+
+    def _begin(self, membership: Membership, request: Document) -> Participant:
+        if self._keys is not None and "state" in request:
+            return restore(
+                bytes.fromhex(request["state"]),
+                self._keys,
+                round_id=self.round.round_id,
+                participant_id=self._own,
+                membership_of=lambda round_: replace(membership, round=round_),
+                backend=_no_backend,
+            )
         vector = None if self.config.model_later else self._encoded()
-        self.participant: Participant = take_part(membership, vector, _no_backend)
+        if self._keys is not None:
+            self._keys.join(self.round.round_id, self._own)
+        return take_part(membership, vector, _no_backend)
+
+    def save(self) -> bytes:
+        """Our sealed state, which we give up; errors as of `secagg.schemes.save`."""
+        if self._keys is None:
+            raise LocalError("the runner asks for the state of a participant that has no folder for its keys")
+        return save(self.participant, self._keys)
 
     def _contribution(self, purpose: str) -> Contribution:
         update = read_arrays(self._request["update"], self.config.schema)
@@ -236,6 +267,10 @@ def _culprit(told: Document) -> Document:
 def _sends(messages: "list[wire.Protocol]") -> Document:
     encoded = map(wire.encode, messages)
     return {"sends": [{"type": message["type"], "parts": message["parts"]} for message in encoded]}
+
+
+def _claimed(memory: Memory, round_id: RoundId, policy: Policy, release: Release) -> frozenset[ParticipantId]:
+    return memory.claim(round_id, release, policy)
 
 
 def _no_backend() -> Backend:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from secagg.errors import RemoteError
-from secagg.tools.runner.lines import Answer, Description, Feature, Refuses
+from secagg.tools.runner.lines import Answer, Believes, Description, Feature, Refuses, Sends
 from secagg.tools.runner.program import LIMIT_S, Program
 
 
@@ -145,7 +145,6 @@ def said(answer: Answer) -> str:
     """An answer in words."""
     if isinstance(answer, Refuses):
         return f"refused with {answer.error}, culprit {answer.culprit or 'nobody'}"
-    messages = getattr(answer, "messages", None)
-    if messages is None:
-        return "believed it"
-    return "sent " + (", ".join(message["type"] for message in messages) or "nothing")
+    if isinstance(answer, Sends):
+        return "sent " + (", ".join(message["type"] for message in answer.messages) or "nothing")
+    return "believed it" if isinstance(answer, Believes) else "gave its state away"

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from secagg.tools.runner import from_vectors, lies, over_grpc, whole
+from secagg.tools.runner import from_vectors, lies, moved, over_grpc, whole
 from secagg.tools.runner.cases import Case
 
 
 def cases() -> Iterator[Case]:
-    """The vectors, then whole live rounds, then lies; and what is played over gRPC."""
+    """The vectors, whole live rounds in one process and from process to process, lies, and what is played over gRPC."""
     yield from from_vectors.cases()
     yield from whole.cases()
+    yield from moved.cases()
     yield from lies.cases()
     yield from over_grpc.cases()

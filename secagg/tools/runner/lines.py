@@ -84,7 +84,14 @@ class Believes:
     sums: tuple[int, ...] | None
 
 
-Answer = Sends | Refuses | Believes
+@dataclass(frozen=True, slots=True)
+class Saves:
+    """The program gives its state away, sealed, in hex. Another process goes on with it, or nobody does."""
+
+    state: str
+
+
+Answer = Sends | Refuses | Believes | Saves
 
 
 def read(line: bytes) -> Document:
@@ -122,7 +129,7 @@ def read_answer(told: Document) -> Answer:
     """An answer to anything but `describe`.
 
     Raises:
-        DecodeError: it is none of the three.
+        DecodeError: it is none of the four.
     """
     match told:
         case {"sends": list(messages), **rest} if not rest:
@@ -132,7 +139,11 @@ def read_answer(told: Document) -> Answer:
             return Refuses(error, None if culprit is None else _short(culprit, "culprit"))
         case {"believes": True, **rest} if rest.keys() <= {"sums"}:
             return Believes(_numbers(rest["sums"]) if "sums" in rest else None)
-    raise DecodeError(f"the program answered neither sends, refuses nor believes: {shown(json.dumps(told).encode())}")
+        case {"saves": str(state), **rest} if not rest:
+            return Saves(_hex(state))
+    raise DecodeError(
+        f"the program answered neither sends, refuses, believes nor saves: {shown(json.dumps(told).encode())}"
+    )
 
 
 def shown(line: bytes) -> str:
@@ -152,7 +163,7 @@ def _hex(told: Any) -> str:
     try:
         return bytes.fromhex(told).hex()
     except (TypeError, ValueError) as error:
-        raise DecodeError("a part of the program's message is no hex") from error
+        raise DecodeError("a part or state of the program is no hex") from error
 
 
 def _short(told: Any, what: str) -> str:

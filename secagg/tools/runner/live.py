@@ -5,7 +5,7 @@ passes. Everybody else is our own participant, and the coordinator is ours too. 
 program's keys is made anew, and nothing but the outcome is known before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -31,13 +31,13 @@ class LiveRound(Replay):
     """One live round, at some point of its script."""
 
     def __init__(
-        self, name: str, vector: Document, programs: Mapping[str, Program], terms: Document | None = None
+        self, name: str, vector: Document, programs: dict[str, Program], terms: Document | None = None
     ) -> None:
         """Args:
         name: of the round.
         vector: of kind `round`, with its messages in full.
         programs: by the participant whose place they take.
-        terms: `policy` and `released` of the programs, as of `requests.join`.
+        terms: `policy`, `released` and `folder` of the programs, as of `requests.join`.
 
         Whoever is in `silent` does and says nothing from then on.
         """
@@ -84,8 +84,12 @@ class LiveRound(Replay):
         """A program's answer to the step of a participant; `message` in place of the one that the step names."""
         program = self.programs[step["at"]]
         if step["do"] == "join":
-            return program.ask(requests.join(self.vector, step["at"], replayed=False, terms=self._terms))
+            return program.ask(self.joining(step["at"]))
         return program.ask(requests.receive(message or self.known[step["message"]], step["now_ms"]))
+
+    def joining(self, name: str) -> Document:
+        """The request by which a program joins in the place of `name`."""
+        return requests.join(self.vector, name, replayed=False, terms=self._terms)
 
     def script(self) -> Script:
         """What is known of the round by now, for edits of messages."""

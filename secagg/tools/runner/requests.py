@@ -18,7 +18,7 @@ def join(
         name: of the participant.
         replayed: whether the program is given its random values.
         terms: has the participant's `policy`, and the `released` sums of the same model that it remembers. Without
-            them its policy is the most permissive, and there was no sum.
+            them its policy is the most permissive, and there was no sum. Its `folder` is for the keys of saved states.
     """
     terms = terms or {}
     mine = round_["participants"][name]
@@ -36,6 +36,8 @@ def join(
         "rounding_seed": mine["rounding_seed"],
         "now_ms": fixtures.NOW_S * 1000,
     }
+    if "folder" in terms:
+        request["folder"] = terms["folder"]
     if replayed:
         request["random"] = mine["random"]
     if "identity" in mine:
@@ -45,6 +47,11 @@ def join(
             "ca": round_["authority"]["certificate"],
         }
     return request
+
+
+def restore(joined: Document, state: str) -> Document:
+    """Hands the state that a program saved to another process of it, with what that one was asked to join with."""
+    return joined | {"do": "restore", "state": state}
 
 
 def receive(message: Document, now_ms: int) -> Document:
