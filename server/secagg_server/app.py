@@ -33,6 +33,7 @@ from secagg_server.calls.health import Health
 from secagg_server.certificates.callers import Callers
 from secagg_server.certificates.files import Loaded, load
 from secagg_server.certificates.renewal import Renewal
+from secagg_server.gateway.serving import Gateway
 from secagg_server.ingress.attendance import Doors
 from secagg_server.ingress.link_server import link_server
 from secagg_server.ingress.unmasking import SpreadOut
@@ -79,6 +80,7 @@ class RunningServer:
         control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
         status_address: HOST:PORT of the status port, with the port that it got; None without one.
         link_address: HOST:PORT for ingress workers, with the port that it got; None without one.
+        gateway_address: HOST:PORT of the gateway, with the port that it got; None without one.
         connections: how many connections of participants fit under the limit of open files.
         proxy: those connections.
         rounds: what it coordinates.
@@ -89,6 +91,7 @@ class RunningServer:
     control_address: str
     status_address: str | None
     link_address: str | None
+    gateway_address: str | None
     connections: int
     proxy: ConnectionProxy
     rounds: Rounds
@@ -121,7 +124,8 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
     check_accounting(settings)
     loaded = load(settings, clock())
     threads = settings.unmask_threads or os.cpu_count() or 1
-    connections = open_files.places(0 if settings.status is None else MAX_CONNECTIONS)
+    others = 0 if settings.status is None else MAX_CONNECTIONS
+    connections = open_files.places(others + (0 if settings.gateway is None else settings.gateway_connections))
     limiters = {
         "data": CallLimiter(settings.max_calls_per_participant, settings.max_calls),
         "control": CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
@@ -146,6 +150,8 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
         audit.renewed(fresh.identity, fresh.trust, refused)
         for participant in refused:  # before a round is waited for that is in the middle of a long step
             proxy.shut_out(participant)
+        if gateway is not None:
+            gateway.shut_out(sorted(refused))
         await rounds.expel(refused)
 
     renewal = Renewal(settings, loaded, clock, renewed)
@@ -170,6 +176,7 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
             ),
         ) as proxy,
         _status(settings) as status,
+        _gateway(settings, observer) as gateway,
     ):
         callers = Callers(loaded.trust, loaded.denied, clock)
         doors = None if settings.link is None else Doors(lambda round_id: rounds.find(round_id).config)
@@ -213,6 +220,7 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
             str(control_address),
             None if status is None else str(status.listens),
             None if link is None else str(link.listens),
+            None if gateway is None else str(gateway.listens),
             connections,
             proxy,
             rounds,
@@ -229,6 +237,8 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
         await rounds.recover()
         await asyncio.gather(*(server.start() for server in servers))
         proxy.start(behind.port)
+        if gateway is not None:
+            gateway.start(data_plane, limiters["data"], lambda: renewal.loaded.gateway, clock)
         renewing = asyncio.create_task(renewal.run())
         readiness.state = SERVING
         try:
@@ -238,12 +248,15 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
             renewing.cancel()
             for check in checks:
                 check.shut_down()
-            await _shut_down(rounds, audit, settings.shutdown_grace_s, *servers)
+            await _shut_down(rounds, audit, settings.shutdown_grace_s, gateway, *servers)
 
 
-async def _shut_down(rounds: Rounds, audit: CoordinatorAudit, grace_s: float, *planes: grpc.aio.Server) -> None:
+async def _shut_down(
+    rounds: Rounds, audit: CoordinatorAudit, grace_s: float, gateway: Gateway | None, *planes: grpc.aio.Server
+) -> None:
     await rounds.shut_down()
-    await asyncio.gather(*(plane.stop(grace_s) for plane in planes))
+    stopping = [] if gateway is None else [gateway.stop(grace_s)]
+    await asyncio.gather(*stopping, *(plane.stop(grace_s) for plane in planes))
     await audit.stop([opened.record.round_id for opened in rounds.newest_first() if opened.outcome is None])
     structlog.get_logger().info("stopped")
 
@@ -311,6 +324,19 @@ def _status(settings: Settings) -> Iterator[StatusPort | None]:
         yield port
     finally:
         port.stop()
+
+
+@contextmanager
+def _gateway(settings: Settings, observer: Observer) -> Iterator[Gateway | None]:
+    """The gateway, if there is one."""
+    if settings.gateway is None:
+        yield None
+        return
+    gateway = Gateway(settings, observer)
+    try:
+        yield gateway
+    finally:
+        gateway.close()
 
 
 def capacity_of(state: StateFolder | None) -> Capacity:

@@ -91,6 +91,8 @@ def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None
         parse_control(settings.control)
         if settings.status is not None:
             parse_tcp(settings.status)
+        if settings.gateway is not None:
+            parse_tcp(settings.gateway)
         load(settings, time.time())
         check_accounting(settings)
         with traces():
@@ -149,6 +151,7 @@ async def _serve(settings: Settings, grpc_log: GrpcLog, place: Place = _nowhere)
             control_plane=server.control_address,
             status=server.status_address,
             link=server.link_address,
+            gateway=server.gateway_address,
             connections=server.connections,
             version=__version__,
         )

@@ -33,6 +33,8 @@ ENV_PREFIX = "SECAGG_SERVER_"
 _OF_KUBERNETES = re.compile(r"service_host|service_port(_\w+)?|port(_\d+_(tcp|udp|sctp)(_(proto|port|addr))?)?")
 """What Kubernetes puts into the environment of each pod when a Service is called `secagg-server`."""
 
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+
 ControlAccess = Literal["owner", "group"]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=604_800)]
@@ -110,6 +112,42 @@ class Settings(BaseSettings):
     )
     status: str | None = Field(
         None, description="Status port: HOST:PORT for metrics, health and the status page over HTTP; customary is 9464."
+    )
+    gateway: str | None = Field(
+        None,
+        description="Gateway: HOST:PORT for browsers and phones, which call over HTTPS and show tokens; none if it is "
+        "not set.",
+    )
+    gateway_token_key: Path | None = Field(
+        None,
+        description="Keys of the gateway's tokens: 1 to 4 lines of 64 hexadecimal digits, readable by the owner alone. "
+        "The first makes tokens, and each of them is believed. Read again when the file changes.",
+    )
+    gateway_certificate: Path | None = Field(
+        None,
+        description="The gateway's TLS certificate chain, PEM, which browsers have to believe; the coordinator's own "
+        "if it is not set.",
+    )
+    gateway_key: Path | None = Field(None, description="Its private key, PEM, readable by its owner alone.")
+    gateway_origins: Annotated[list[str], FromText] = Field(
+        [],
+        description="Origins of the pages whose scripts may call the gateway, such as https://app.example; a flag "
+        "takes a JSON list. None by default: then no page may call, and an app that is no page may.",
+    )
+    gateway_connections: Count = Field(
+        1000,
+        description="Connections of the gateway at once.",
+        json_schema_extra=_limit("connections", "One that has shown no token is closed, or one of who has most."),
+    )
+    gateway_requests_per_s: Count = Field(
+        100,
+        description="Requests of one participant at the gateway within a second.",
+        json_schema_extra=_limit("requests", "Another request fails with `LimitError`; clients try again."),
+    )
+    gateway_idle_s: Seconds = Field(
+        60.0,
+        description="Seconds that the gateway holds a call open while its participant asks for nothing.",
+        json_schema_extra=_limit("seconds", "The call ends, as with a connection that breaks; clients make it again."),
     )
     certificate: Path = Field(description="The coordinator's TLS certificate chain, PEM, ECDSA P-256.")
     key: Path = Field(description="Its private key, PEM, readable by its owner alone.")
@@ -258,6 +296,24 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_all_of_a_gateway(self) -> Self:
+        """Without keys of tokens the gateway could not tell who calls."""
+        if (self.gateway is None) != (self.gateway_token_key is None):
+            raise ValueError("gateway and gateway_token_key go together: name the file of keys, or leave both out")
+        if (self.gateway_certificate is None) != (self.gateway_key is None):
+            raise ValueError("gateway_certificate and gateway_key go together: name both files, or leave both out")
+        return self
+
+    @field_validator("gateway_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        """A browser compares them letter by letter; `*` would let every page call."""
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):  # check: gateway-origins
+                raise ValueError(f"should be origins as browsers write them, such as https://app.example, not {origin}")
+        return value
+
+    @model_validator(mode="after")
     def _has_a_socket_for_its_group(self) -> Self:
         """Every user of the machine can reach a port."""
         if self.control_access == "group" and not self.control.startswith("unix:"):
@@ -271,7 +327,7 @@ class Settings(BaseSettings):
     def _has_a_port_for_each(self) -> Self:
         """The second to listen would be told of another program. What is no address is refused when it is used."""
         places: list[tuple[str, TcpAddress]] = []
-        for name in ("listen", "control", "status", "link"):
+        for name in ("listen", "control", "status", "link", "gateway"):
             with suppress(ConfigError):  # a socket, or none
                 places.append((name, parse_tcp(getattr(self, name) or "")))
         for (one, first), (other, second) in combinations(places, 2):

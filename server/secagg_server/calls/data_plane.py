@@ -20,10 +20,10 @@ from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.rounds import encode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg_server.calls.carrier import Carrier
 from secagg_server.calls.describing import described
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall, Over
-from secagg_server.calls.statuses import Context
 from secagg_server.calls.streaming import streamed
 from secagg_server.calls.tasks import until
 from secagg_server.calls.turns import Turns
@@ -61,7 +61,7 @@ class DataPlane:
             **{row.name: partial(self._phase_call, row) for row in PHASE_CALLS},
         }
 
-    def who(self, context: Context) -> str:
+    def who(self, context: Carrier) -> str:
         """Whose call it is. A certificate that was not seen before is logged."""
         return self.who_showed(shown_by(context))
 

@@ -10,7 +10,8 @@ from secagg.errors import DecodeError, LimitError, NotInRoundError
 from secagg.wire.counting import Budget
 from secagg.wire.limits import SHORT_BYTES
 from secagg.wire.parsing import parse
-from secagg_server.calls.statuses import CallProgress, Context
+from secagg_server.calls.carrier import Carrier
+from secagg_server.calls.statuses import CallProgress
 from secagg_server.calls.tasks import Ending
 from secagg_server.calls.turns import Turns
 from secagg_server.certificates.callers import shown_by
@@ -27,7 +28,7 @@ Over = Callable[[], Coroutine[None, None, None]]
 class IncomingCall:
     """A call whose caller is known, and counted: reads what it brings."""
 
-    def __init__(self, context: Context, progress: CallProgress, slot: Slot, read_timeout_s: float) -> None:
+    def __init__(self, context: Carrier, progress: CallProgress, slot: Slot, read_timeout_s: float) -> None:
         self.caller = progress.caller
         self._progress = progress
         self._context = context

@@ -76,9 +76,33 @@ class CallProgress:
     traceparent: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a caller is told of a call that failed: a status for proxies, and a message.
+
+    Attributes:
+        status: of gRPC.
+        message: for people.
+        failure: the `ErrorDetail` that clients read, serialized; None where the error has no name.
+    """
+
+    status: grpc.StatusCode
+    message: str
+    failure: bytes | None = None
+
+
+def told_of(error: BaseException) -> Told:
+    """What may be told of an error. Of one that is not ours nothing but that there was one."""
+    if isinstance(error, SecAggError):
+        return Told(_status(error), str(error)[:MAX_DETAIL_CHARS], encode_failure(error).SerializeToString())
+    if isinstance(error, Suspended):
+        return Told(grpc.StatusCode.UNAVAILABLE, str(error))
+    return Told(grpc.StatusCode.INTERNAL, "internal error of the coordinator; its log says more")
+
+
 @asynccontextmanager
-async def reported(context: Context, call: CallProgress, observer: Observer) -> AsyncIterator[None]:
-    """End the call with the status and the trailer of whatever is raised inside, and tell the observer how it ended."""
+async def observed(call: CallProgress, observer: Observer) -> AsyncIterator[None]:
+    """Tell the observer how the call ended. What is raised inside goes on."""
     began_s, begun = time.time(), time.monotonic()
 
     def tell(outcome: CallOutcome, error: SecAggError | None = None, traceback: str = "") -> None:
@@ -104,19 +128,32 @@ async def reported(context: Context, call: CallProgress, observer: Observer) -> 
         yield
     except SecAggError as error:
         tell(CallOutcome.REFUSED, error)
-        trailer = ((TRAILER, encode_failure(error).SerializeToString()),)
-        await context.abort(_status(error), str(error)[:MAX_DETAIL_CHARS], trailer)
-    except Suspended as suspended:
+        raise
+    except Suspended:
         tell(CallOutcome.SUSPENDED)
-        await context.abort(grpc.StatusCode.UNAVAILABLE, str(suspended))
+        raise
     except asyncio.CancelledError:
         tell(CallOutcome.HUNG_UP)
         raise
     except Exception:  # the outermost frame: nothing of an unknown error may reach a peer
         tell(CallOutcome.BROKEN, traceback=plain_traceback())
-        await context.abort(grpc.StatusCode.INTERNAL, "internal error of the coordinator; its log says more")
+        raise
     else:
         tell(CallOutcome.ANSWERED)
+
+
+@asynccontextmanager
+async def reported(context: Context, call: CallProgress, observer: Observer) -> AsyncIterator[None]:
+    """End the call with the status and the trailer of whatever is raised inside, and tell the observer how it ended."""
+    try:
+        async with observed(call, observer):
+            yield
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # the outermost frame: nothing of an unknown error may reach a peer
+        told = told_of(error)
+        trailer = () if told.failure is None else ((TRAILER, told.failure),)
+        await context.abort(told.status, told.message, trailer)
 
 
 def _status(error: SecAggError) -> grpc.StatusCode:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from secagg.crypto.identity import CertificateChain, TrustAnchors
 from secagg.errors import AuthenticationError
 from secagg.messages import ParticipantId
-from secagg_server.calls.statuses import Context
+from secagg_server.calls.carrier import Carrier
 from secagg_server.certificates.denied import DenyList
 
 MAX_KNOWN: Final = 10_000
@@ -72,7 +72,7 @@ class Callers:
 
         return refused
 
-    def of(self, context: Context) -> tuple[Caller, bool]:
+    def of(self, context: Carrier) -> tuple[Caller, bool]:
         """Who is at the other end, and whether that was found out just now.
 
         Raises:
@@ -112,7 +112,7 @@ class _Known:
     end: float
 
 
-def shown_by(context: Context) -> bytes:
+def shown_by(context: Carrier) -> bytes:
     """The certificates that the other end of the connection showed, PEM, its own first; empty if it showed none."""
     shown = context.auth_context() or {}
     return b"".join((*shown.get("x509_pem_cert", ()), *shown.get("x509_pem_cert_chain", ())))  # the others come as one

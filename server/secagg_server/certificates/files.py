@@ -3,6 +3,7 @@ receipts.
 """
 
 import shlex
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,21 @@ from secagg.errors import IdentityError
 from secagg.programs.keyfiles import read_private, read_public
 from secagg.transport.tls import server_configuration
 from secagg_server.certificates.denied import DenyList
+from secagg_server.gateway.tokens import read_keys
 from secagg_server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFiles:
+    """What the gateway shows, and whom it believes.
+
+    Attributes:
+        tls: TLS 1.3 alone, with its certificate and key.
+        token_keys: of tokens.
+    """
+
+    tls: ssl.SSLContext
+    token_keys: tuple[Secret, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +44,13 @@ class Loaded:
         identity: one certificate serves TLS and signs receipts.
         trust: who may connect, without those whose certificates the CA took back.
         denied: who may not, by name.
+        gateway: what the gateway needs; None without one.
     """
 
     identity: CoordinatorIdentity
     trust: TrustAnchors
     denied: DenyList
+    gateway: GatewayFiles | None
     _certificate_pem: bytes = field(repr=False)
     _key_pem: Secret
 
@@ -59,7 +76,8 @@ def load(settings: Settings, now: float) -> Loaded:
     """
     trust = read_trust(settings, now)
     certificate, key = _read_pair(settings)
-    return Loaded(_identity(settings, certificate, key, now), trust, read_denied(settings), certificate, key)
+    identity = _identity(settings, certificate, key, now)
+    return Loaded(identity, trust, read_denied(settings), _read_gateway(settings), certificate, key)
 
 
 def read_trust(settings: Settings, now: float) -> TrustAnchors:
@@ -121,6 +139,27 @@ def _read_pair(settings: Settings) -> tuple[bytes, Secret]:
 def _identity(settings: Settings, certificate: bytes, key: Secret, now: float) -> CoordinatorIdentity:
     with _of_setting("certificate", settings.certificate):
         return CoordinatorIdentity.from_pem(certificate, key.expose(), datetime.fromtimestamp(now, UTC))
+
+
+def _read_gateway(settings: Settings) -> GatewayFiles | None:
+    if settings.gateway is None or settings.gateway_token_key is None:
+        return None
+    with _of_setting("gateway_token_key", settings.gateway_token_key):
+        keys = read_keys(read_private(settings.gateway_token_key))
+    own = settings.gateway_certificate is not None
+    certificate, key = settings.gateway_certificate or settings.certificate, settings.gateway_key or settings.key
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_3  # check: gateway-tls-1.3
+    tls.set_alpn_protocols(["http/1.1"])
+    with _of_setting("gateway_key" if own else "key", key):
+        read_private(key)
+    with _of_setting("gateway_certificate" if own else "certificate", certificate):
+        read_public(certificate)
+        try:
+            tls.load_cert_chain(certificate, key, password="")
+        except (ssl.SSLError, ValueError):
+            raise IdentityError(f"it is no certificate chain in PEM, or {key} is not its key") from None
+    return GatewayFiles(tls, keys)
 
 
 @contextmanager

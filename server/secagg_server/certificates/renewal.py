@@ -51,8 +51,9 @@ class Renewal:
         self._settings = settings
         self._clock = clock
         self._apply = apply
-        refused = (settings.crl, settings.denied)
-        self._files = (settings.certificate, settings.key, settings.participant_ca, *filter(None, refused))
+        gateway = (settings.gateway_token_key, settings.gateway_certificate, settings.gateway_key)
+        others = (settings.crl, settings.denied, *gateway)
+        self._files = (settings.certificate, settings.key, settings.participant_ca, *filter(None, others))
         self._read = self._seen = self._stamp()
         self._shown = loaded  # by grpc
         self._told: dict[tuple[str, float], float] = {}  # how far ahead each expiry was told last

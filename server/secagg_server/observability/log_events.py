@@ -50,6 +50,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "fact": "kind of what had happened",
     "fingerprint": "SHA-256 of the certificate, hex",
     "first": "the first five of these names",
+    "gateway": "address that browsers and phones use; null without a gateway",
     "group": "number of the group",
     "groups": "ids of the groups; in `groups_combined`, the numbers of those that have a sum",
     "head": "number and digest of the ledger's latest entry, as `ledger verify --head` takes it; in `audit_checkpoint` "
@@ -113,7 +114,7 @@ PROCESS: Final[Mapping[str, LogEvent]] = {
     "ready": LogEvent(
         level="info",
         meaning="Both planes serve. It is logged at every `log_level`.",
-        fields=("data_plane", "control_plane", "status", "link", "connections", "version"),
+        fields=("data_plane", "control_plane", "status", "link", "gateway", "connections", "version"),
     ),
     "door_opened": LogEvent(
         level="info",

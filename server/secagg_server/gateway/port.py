@@ -1,0 +1,327 @@
+"""The gateway's port: HTTPS on TLS 1.3, with few connections of strangers and of each participant.
+
+Anybody may connect, and only a token says who it is. So a connection without one has a short time and few requests, and
+makes way for newer ones. uvicorn parses the requests, inside the coordinator's event loop. A flood of connections can
+make this port unreachable. Rounds go on, and so does the port of the data plane.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from secagg.transport.addresses import TcpAddress
+from secagg_server.gateway.application import MAX_HEADER_BYTES, Application
+from secagg_server.network.listening import tcp_listener
+from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
+from secagg_server.observability.observer import Observer
+
+MAX_SILENT: Final = 200
+"""Connections whose participant is not known yet. A newer one closes the oldest."""
+
+MAX_A_SECOND: Final = 100
+"""Connections accepted: a handshake takes about a millisecond of the event loop. Who comes beyond waits in the
+kernel's queue.
+"""
+
+HANDSHAKE_S: Final = 5.0
+
+SILENT_S: Final = 10.0
+"""From the handshake to the headers of the first request with a token."""
+
+IDLE_S: Final = 75.0
+"""From the end of an answer to the headers of the next request."""
+
+_BACKLOG: Final = 1024
+_RETRY_S: Final = 0.1
+
+
+class GatewayPort:
+    """Serves from `start` to `stop`.
+
+    Attributes:
+        listens: the address, with the port that it got.
+    """
+
+    def __init__(
+        self,
+        address: TcpAddress,
+        *,
+        places: int,
+        most_of_one: int,
+        write_timeout_s: float,
+        observer: Observer,
+        silent_s: float = SILENT_S,
+        idle_s: float = IDLE_S,
+        clock: Callable[[], float],
+    ) -> None:
+        """Take the port.
+
+        Args:
+            address: where to listen.
+            places: most connections.
+            most_of_one: most connections of one participant; the oldest goes for a newer one.
+            write_timeout_s: for the other end to take an answer, in seconds.
+            observer: hears which connections are closed, and why.
+            silent_s: for the first request with a token, in seconds.
+            idle_s: for the next request, in seconds.
+            clock: seconds.
+
+        Raises:
+            ConfigError: the port cannot be taken.
+        """
+        self._listener = tcp_listener(address, "gateway", _BACKLOG)
+        self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
+        self.write_timeout_s = write_timeout_s
+        self.silent_s = silent_s
+        self.idle_s = idle_s
+        self._places = places
+        self._most_of_one = most_of_one
+        self._observer = observer
+        self._clock = clock
+        self._silent: dict[Visitor, None] = {}  # without a token, the oldest first
+        self._speaking: dict[str, dict[Visitor, None]] = {}  # by participant, the oldest first
+        self._second, self._accepted = 0, 0
+        self._state = ServerState()
+        self._config: uvicorn.Config | None = None
+        self._tls: Callable[[], ssl.SSLContext] | None = None
+
+    def start(self, application: Application, tls: Callable[[], ssl.SSLContext]) -> None:
+        """Answer requests from now on, on the running event loop.
+
+        Args:
+            application: answers them.
+            tls: gives certificate and key for each new connection.
+        """
+        self._tls = tls
+        self._config = uvicorn.Config(
+            application,
+            interface="asgi3",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="critical",  # else a line for each bad request, without any limit
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=round(self.idle_s) + 1,  # ours is first
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        )
+        self._config.load()
+        self._watch()
+
+    def stop(self) -> None:
+        """Close the port and all connections."""
+        if self._config is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        for visitor in [*self._silent, *(one for known in self._speaking.values() for one in known)]:
+            visitor.cut()
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many have shown no token yet, and how many have."""
+        return len(self._silent), sum(map(len, self._speaking.values()))
+
+    def shut_out(self, caller: str) -> None:
+        """Close every connection of `caller`, who may not take part any more."""
+        for visitor in list(self._speaking.get(caller, ())):
+            self.close(visitor, ConnectionCause.REFUSED)
+
+    # --- what connections do ------------------------------------------------------------------------------------------
+
+    def spoke(self, visitor: "Visitor", caller: str) -> None:
+        """A request of `caller` came. One connection has one participant; with a token of another it changes hands."""
+        if visitor.caller == caller:
+            return
+        self.gone(visitor)
+        visitor.caller = caller
+        known = self._speaking.setdefault(caller, {})
+        known[visitor] = None
+        if len(known) > self._most_of_one:  # check: gateway-connections-of-one
+            self.close(next(iter(known)), ConnectionCause.TOO_MANY)
+
+    def close(self, visitor: "Visitor", cause: ConnectionCause, detail: str = "") -> None:
+        """Cut a connection off, and tell why."""
+        self._observer.tell(ConnectionClosed(cause, visitor.address, visitor.caller, detail, detail and "other"))
+        self.gone(visitor)
+        visitor.cut()
+
+    def gone(self, visitor: "Visitor") -> None:
+        """Count the connection no longer."""
+        self._silent.pop(visitor, None)
+        known = self._speaking.get(visitor.caller)
+        if known is not None:
+            known.pop(visitor, None)
+            if not known:
+                del self._speaking[visitor.caller]
+
+    # --- accepting ----------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        if self._listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _pause(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        loop.call_later(_RETRY_S, self._watch)
+
+    def _accept(self) -> None:
+        """Accept one connection: whoever else has something to do on the loop gets its turn between two."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._accepted = second, 0
+        if self._accepted >= MAX_A_SECOND:  # check: gateway-connections-a-second
+            self._pause()
+            return
+        try:
+            peer, address = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError as error:  # no descriptors: something else in this process has them
+            self._observer.tell(ConnectionClosed(ConnectionCause.NOT_ACCEPTED, detail=str(error)))
+            self._pause()
+            return
+        self._accepted += 1
+        while sum(self.connections) >= self._places or len(self._silent) >= MAX_SILENT:  # check: gateway-connections
+            self._evict()
+        peer.setblocking(False)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host, port = address[:2]
+        visitor = Visitor(self, peer, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        self._silent[visitor] = None
+        visitor.serving = asyncio.ensure_future(self._serve(visitor, peer))
+        visitor.serving.add_done_callback(visitor.served)
+
+    def _evict(self) -> None:
+        """Close the oldest connection without a token; else the oldest of who has most."""
+        if self._silent:
+            self.close(next(iter(self._silent)), ConnectionCause.SILENT)
+        else:
+            most = max(self._speaking.values(), key=len)
+            self.close(next(iter(most)), ConnectionCause.FOR_ANOTHER)
+
+    async def _serve(self, visitor: "Visitor", peer: socket.socket) -> None:
+        if self._config is None or self._tls is None:
+            raise ValueError("a port that accepts has been started")
+        config = self._config
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: _Connection(config, self._state, visitor),
+                peer,
+                ssl=self._tls(),
+                ssl_handshake_timeout=HANDSHAKE_S,
+                ssl_shutdown_timeout=HANDSHAKE_S,
+            )
+        except OSError as error:  # the handshake failed, or took too long
+            if visitor in self._silent:
+                self.close(visitor, ConnectionCause.TLS_REFUSED, type(error).__name__)
+
+
+class Visitor:
+    """One connection, from the moment it is accepted.
+
+    Attributes:
+        address: HOST:PORT of the other end.
+        caller: whose it is; empty until a token said so.
+        requests: on it so far.
+        serving: makes the TLS handshake.
+        protocol: parses its requests, once there is TLS.
+    """
+
+    def __init__(self, port: GatewayPort, peer: socket.socket, address: str) -> None:
+        self.address = address
+        self.caller = ""
+        self.requests = 0
+        self.serving: asyncio.Future[None] | None = None
+        self.protocol: _Connection | None = None
+        self._port = port
+        self._peer = peer
+        self._timer: asyncio.TimerHandle | None = None
+
+    def cut(self) -> None:
+        """Close the connection at once."""
+        self._stop_timer()
+        if self.protocol is not None:
+            self.protocol.transport.abort()
+        elif self.serving is not None:
+            self.serving.cancel()
+
+    def served(self, serving: "asyncio.Future[None]") -> None:
+        """The handshake is over, in whatever way."""
+        if not serving.cancelled():
+            serving.result()
+        if self.protocol is None:
+            self._port.gone(self)
+            self._peer.close()
+
+    def begin(self, protocol: "_Connection") -> None:
+        """TLS is there."""
+        self.protocol = protocol
+        self._timer = asyncio.get_running_loop().call_later(self._port.silent_s, self._silent)  # check: gateway-silent
+
+    def end(self) -> None:
+        """The connection is over."""
+        self._stop_timer()
+        self._port.gone(self)
+
+    # --- what the application does ------------------------------------------------------------------------------------
+
+    def busy(self) -> None:
+        """The headers of a request are there: the rest of it has times of its own. A stranger's time goes on."""
+        if self.caller:
+            self._stop_timer()
+
+    def rest(self) -> None:
+        """The answer was sent. The next request has to come in time."""
+        if self.caller and self.protocol is not None and not self.protocol.transport.is_closing():
+            self._stop_timer()
+            self._timer = asyncio.get_running_loop().call_later(self._port.idle_s, self.cut)  # check: gateway-idle
+
+    def spoke(self, caller: str) -> None:
+        """A request with a token of `caller` came."""
+        self._stop_timer()
+        self._port.spoke(self, caller)
+
+    async def taken(self) -> None:
+        """Return when the other end has taken the answer. If it does not in time, the connection is closed."""
+        if self.protocol is None:
+            return
+        try:
+            async with asyncio.timeout(self._port.write_timeout_s):  # check: gateway-answer-taken
+                await self.protocol.flow.drain()
+        except TimeoutError:
+            self._port.close(self, ConnectionCause.ANSWER_NOT_TAKEN)
+
+    def _silent(self) -> None:
+        self._port.close(self, ConnectionCause.SILENT)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Connection(H11Protocol):
+    """uvicorn's connection, which tells its visitor when it begins and ends."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, visitor: Visitor) -> None:
+        super().__init__(config, state, {"connection": visitor})
+        self._visitor = visitor
+
+    def connection_made(self, transport: Any) -> None:
+        """Give it its time."""
+        super().connection_made(transport)
+        self._visitor.begin(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        super().connection_lost(exc)
+        self._visitor.end()
