@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -38,6 +39,14 @@ BATCH_BYTES: Final = 1 << 20
 
 def token_of(name: str, life_s: float = 600.0, key: Secret = KEY) -> str:
     return issue(key, ParticipantId(name), time.time() + life_s)
+
+
+def with_gateway(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Settings of a coordinator with a gateway."""
+    keys = folder / "token.keys"
+    keys.touch(mode=0o600)
+    keys.write_text(KEY.expose().hex() + "\n")
+    return {"gateway": "127.0.0.1:0", "gateway_token_key": keys, **changes}
 
 
 def believing() -> ssl.SSLContext:

@@ -19,6 +19,8 @@ def quiet_state(**changes: Any) -> State:
         "ready": lambda: True,
         "faults": list,
         "connections": lambda: (4, 5),
+        "max_gateway_connections": 8,
+        "gateway_connections": lambda: (9, 10),
         "calls": {"data": lambda: 6, "control": lambda: 7},
         **changes,
     }

@@ -125,7 +125,8 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
     loaded = load(settings, clock())
     threads = settings.unmask_threads or os.cpu_count() or 1
     others = 0 if settings.status is None else MAX_CONNECTIONS
-    connections = open_files.places(others + (0 if settings.gateway is None else settings.gateway_connections))
+    gateway_connections = 0 if settings.gateway is None else settings.gateway_connections
+    connections = open_files.places(others + gateway_connections)
     limiters = {
         "data": CallLimiter(settings.max_calls_per_participant, settings.max_calls),
         "control": CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
@@ -137,6 +138,8 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
         max_calls=settings.max_calls,
         max_connections=connections,
         connections=lambda: proxy.connections,
+        max_gateway_connections=gateway_connections,
+        gateway_connections=lambda: (0, 0) if gateway is None else gateway.connections,
         calls={plane: partial(getattr, limiter, "under_way") for plane, limiter in limiters.items()},
         expiries=lambda: renewal.loaded.expiries,
         spent=lambda: rounds.opener.budgets.spent(),  # noqa: PLW0108, there are no rounds yet

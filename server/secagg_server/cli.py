@@ -21,6 +21,7 @@ from secagg.programs.program import application, run
 from secagg.transport.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
 from secagg_server.certificates.files import load
+from secagg_server.gateway.command import token
 from secagg_server.health import health
 from secagg_server.limits.memory import settle_allocator
 from secagg_server.observability.grpc_log import GrpcLog
@@ -50,6 +51,7 @@ def build() -> typer.Typer:
     app.command("serve")(_with_settings(serve))
     app.command("check-config")(_with_settings(check_config, *_SWITCHES))
     app.command("health")(health)
+    app.command("token")(token)
     app.command("backup")(backup)
     app.command("restore")(restore_backup)
     app.command("migrate")(migrate_state)

@@ -36,7 +36,7 @@ VALUES: dict[str, set[str]] = {
     "error": {error.__name__ for error in STATUS},
     "outcome": {"sum", "failed", *(outcome.name for outcome in CallOutcome)},
     "phase": {str(phase) for phase in Phase},
-    "plane": {"data", "control"},
+    "plane": {"data", "gateway", "control"},
     "reason": {"NONE", *(reason.name for reason in (*AbortReason, *DropReason))},
     "verdict": {verdict.name for verdict in Verdict},
 }

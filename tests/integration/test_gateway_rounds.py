@@ -11,17 +11,9 @@ from secagg_client import RoundResult
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.messages import ParticipantId
-from tests.gateway import KEY, client_over
+from tests.gateway import client_over, with_gateway
 from tests.serving import ACTIVE, NAMES, SEMI_HONEST, make_config, stage
 from tests.taking_part import DIGEST, check_result, in_thread, lenient, take_part, update_of, weight_of
-
-
-def gateway(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Settings of a coordinator with a gateway."""
-    keys = folder / "token.keys"
-    keys.touch(mode=0o600)
-    keys.write_text(KEY.expose().hex() + "\n")
-    return {"gateway": "127.0.0.1:0", "gateway_token_key": keys, **changes}
 
 
 async def take_part_over(address: str, name: ParticipantId, config: RoundConfig, **arguments: Any) -> RoundResult:
@@ -36,7 +28,7 @@ async def take_part_over(address: str, name: ParticipantId, config: RoundConfig,
 @pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
 async def test_a_round_over_gateway_and_grpc(tmp_path: Path, threat_model: ThreatModel) -> None:
     config = replace(make_config(5, threat_model), certify=threat_model is ACTIVE)
-    async with stage(tmp_path, **gateway(tmp_path)) as s:
+    async with stage(tmp_path, **with_gateway(tmp_path)) as s:
         address = s.server.gateway_address
         assert address is not None
         round_id = await s.director.open(config)

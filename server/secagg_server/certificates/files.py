@@ -149,7 +149,7 @@ def _read_gateway(settings: Settings) -> GatewayFiles | None:
     own = settings.gateway_certificate is not None
     certificate, key = settings.gateway_certificate or settings.certificate, settings.gateway_key or settings.key
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.minimum_version = ssl.TLSVersion.TLSv1_3  # check: gateway-tls-1.3
+    _demand_tls13(tls)  # check: gateway-tls
     tls.set_alpn_protocols(["http/1.1"])
     with _of_setting("gateway_key" if own else "key", key):
         read_private(key)
@@ -160,6 +160,10 @@ def _read_gateway(settings: Settings) -> GatewayFiles | None:
         except (ssl.SSLError, ValueError):
             raise IdentityError(f"it is no certificate chain in PEM, or {key} is not its key") from None
     return GatewayFiles(tls, keys)
+
+
+def _demand_tls13(tls: ssl.SSLContext) -> None:
+    tls.minimum_version = ssl.TLSVersion.TLSv1_3
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import Message
 
 from secagg.crypto.secret import Secret
-from secagg.errors import AuthenticationError, LimitError
+from secagg.errors import AuthenticationError, DecodeError, LimitError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES, SHORT_BYTES
 from secagg.wire.parsing import parse
@@ -26,8 +26,11 @@ from secagg_server.calls.statuses import Told, told_of
 from secagg_server.gateway.held import CallFailed, HeldCalls
 from secagg_server.gateway.tokens import verify
 from secagg_server.limits.call_limiter import CallLimiter
-from secagg_server.observability.logs import ThrottledLog, plain_traceback
+from secagg_server.observability.facts import CallEnded, CallOutcome
+from secagg_server.observability.logs import plain_traceback
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds.hosted import Clock
+from secagg_server.rounds.suspension import Suspended
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Gateway"].full_name
 
@@ -89,6 +92,9 @@ class Connected(Protocol):
     address: str
     """HOST:PORT of the other end."""
 
+    caller: str
+    """Whose it is; empty until a token said so."""
+
     requests: int
     """On it so far."""
 
@@ -121,9 +127,14 @@ class Reply:
 class Refused(Exception):
     """The request is not looked at any further; `reply` says why. Its connection is closed."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, error: SecAggError) -> None:
+        """Args:
+        reply: what is answered.
+        error: what the observer is told.
+        """
         super().__init__(reply.status)
         self.reply = reply
+        self.error = error
 
     @classmethod
     def because(cls, status: int, message: str, **headers: str) -> Self:
@@ -134,7 +145,7 @@ class Refused(Exception):
         """
         told = {name.encode(): value.encode() for name, value in headers.items()}
         failed = _failed(Told(_CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), message), told)
-        return cls(Reply(status, failed.body, {**failed.headers, b"connection": b"close"}))
+        return cls(Reply(status, failed.body, {**failed.headers, b"connection": b"close"}), DecodeError(message))
 
 
 class HungUp(Exception):
@@ -152,6 +163,7 @@ class Application:
         self,
         calls: HeldCalls,
         limiter: CallLimiter,
+        observer: Observer,
         keys: Callable[[], Sequence[Secret]],
         *,
         origins: Sequence[str],
@@ -162,6 +174,7 @@ class Application:
         """Args:
         calls: that are held.
         limiter: counts requests that are being read, and their bytes.
+        observer: hears of requests that are refused.
         keys: of tokens, as they are in force.
         origins: of pages whose scripts may call, such as https://app.example; none if empty.
         most_a_second: requests of one participant.
@@ -170,13 +183,13 @@ class Application:
         """
         self._calls = calls
         self._limiter = limiter
+        self._observer = observer
         self._keys = keys
         self._origins = frozenset(origin.encode() for origin in origins)
         self._most_a_second = most_a_second
         self._read_timeout_s = read_timeout_s
         self._clock = clock
         self._second, self._asked = 0, Counter[str]()
-        self._throttled = ThrottledLog()
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request. See the ASGI specification, HTTP connection scope."""
@@ -200,23 +213,52 @@ class Application:
 
     async def _reply(self, request: "_Request") -> Reply:
         try:
-            if request.origin and request.origin not in self._origins:  # check: origin-listed
-                raise Refused.because(403, "pages of this origin may not call this gateway")
-            request.connection.requests += 1
-            if request.method == "OPTIONS":
-                return self._preflight(request)
-            return await self._answer(request)
+            return await self._routed(request)
+        except CallFailed as failed:  # the observer was told when it failed
+            reply = _failed(failed.told)
+        except Suspended as suspended:
+            reply = _failed(told_of(suspended))
         except Refused as refused:
-            return refused.reply
-        except CallFailed as failed:
-            return _failed(failed.told)
+            self._tell(request, CallOutcome.REFUSED, refused.error)
+            reply = refused.reply
+        except SecAggError as error:
+            self._tell(request, CallOutcome.REFUSED, error)
+            reply = _failed(told_of(error))
         except HungUp:
             raise
         except Exception as error:  # the outermost frame: nothing of an unknown error may reach a peer
-            told = told_of(error)
-            if told.status is grpc.StatusCode.INTERNAL:
-                self._throttled.error("gateway_broken", request.path, path=request.path, exception=plain_traceback())
-            return _failed(told)
+            self._tell(request, CallOutcome.BROKEN, traceback=plain_traceback())
+            reply = _failed(told_of(error))
+        return reply
+
+    async def _routed(self, request: "_Request") -> Reply:
+        if request.origin and request.origin not in self._origins:  # check: origin-listed
+            raise Refused.because(403, "pages of this origin may not call this gateway")
+        request.connection.requests += 1
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        return await self._answer(request)
+
+    def _tell(
+        self, request: "_Request", outcome: CallOutcome, error: SecAggError | None = None, traceback: str = ""
+    ) -> None:
+        """Tell the observer of a request that failed. Of what is no call of the gateway nobody keeps a record."""
+        if request.path not in _KINDS:
+            return
+        ended = CallEnded(
+            plane="gateway",
+            method=request.path.rpartition("/")[2],
+            caller=request.connection.caller,
+            address=request.connection.address,
+            began_s=self._clock(),
+            seconds=0.0,
+            bytes_in=0,
+            bytes_out=0,
+            outcome=outcome,
+            error=error,
+            traceback=traceback,
+        )
+        self._observer.tell(ended)
 
     def _preflight(self, request: "_Request") -> Reply:
         """Whether a page may call. Without a known origin no browser asks."""
@@ -245,10 +287,10 @@ class Application:
     def _caller(self, request: "_Request") -> ParticipantId:
         """Whose token the request shows. The connection of a request without a good one is closed."""
         try:
-            return verify(request.token, self._keys(), self._clock())  # check: gateway-token
+            return verify(request.token, self._keys(), self._clock())
         except AuthenticationError as error:
             headers = {b"connection": b"close", b"www-authenticate": b"Bearer"}
-            raise Refused(_failed(told_of(error), headers)) from None
+            raise Refused(_failed(told_of(error), headers), error) from None
 
     def _count(self, caller: str) -> None:
         second = int(self._clock())
@@ -259,7 +301,7 @@ class Application:
         self._asked[caller] += 1
 
     async def _obey(self, caller: ParticipantId, kind: type[Message], request: "_Request") -> Message:
-        slot = self._limiter.admit(caller)  # check: requests-of-one
+        slot = self._limiter.admit(caller)
         try:
             slot.hold(request.length)
             message = parse(kind, await request.body(self._read_timeout_s))
@@ -336,7 +378,8 @@ class _Request:
         """
         found = bytearray()
         try:
-            async with asyncio.timeout(timeout_s):  # check: body-in-time
+            async with asyncio.timeout(None) as limit:
+                limit.reschedule(asyncio.get_running_loop().time() + timeout_s)  # check: body-in-time
                 while True:
                     message = await self._receive()
                     if message["type"] != "http.request":
@@ -346,7 +389,7 @@ class _Request:
                         return bytes(found)
         except TimeoutError:
             slow = LimitError(f"the request did not arrive within {timeout_s:g} seconds; try again")
-            raise Refused(_failed(told_of(slow), {b"connection": b"close"})) from None
+            raise Refused(_failed(told_of(slow), {b"connection": b"close"}), slow) from None
 
 
 def _failed(told: Told, headers: Mapping[bytes, bytes] | None = None) -> Reply:

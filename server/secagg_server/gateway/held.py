@@ -193,10 +193,10 @@ class HeldCall:
         self._changed.notify()
         with suppress(TimeoutError):
             async with asyncio.timeout(min(request.wait_ms / 1000, MAX_WAIT_S)):
-                while not self._over and self._kept < KEPT_BYTES and self._polls == mine:  # check: one-poll-of-a-call
+                while not self._over and self._kept < KEPT_BYTES:
+                    if self._polls != mine:  # check: one-poll-of-a-call
+                        return pb.PollReply()
                     await self._changed.wait()
-        if self._polls != mine:
-            return pb.PollReply()
         if self._failed is not None:
             raise CallFailed(self._failed)
         return pb.PollReply(parts=self._parts, end=self._over)

@@ -56,8 +56,6 @@ class GatewayPort:
         most_of_one: int,
         write_timeout_s: float,
         observer: Observer,
-        silent_s: float = SILENT_S,
-        idle_s: float = IDLE_S,
         clock: Callable[[], float],
     ) -> None:
         """Take the port.
@@ -68,8 +66,6 @@ class GatewayPort:
             most_of_one: most connections of one participant; the oldest goes for a newer one.
             write_timeout_s: for the other end to take an answer, in seconds.
             observer: hears which connections are closed, and why.
-            silent_s: for the first request with a token, in seconds.
-            idle_s: for the next request, in seconds.
             clock: seconds.
 
         Raises:
@@ -78,8 +74,6 @@ class GatewayPort:
         self._listener = tcp_listener(address, "gateway", _BACKLOG)
         self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
         self.write_timeout_s = write_timeout_s
-        self.silent_s = silent_s
-        self.idle_s = idle_s
         self._places = places
         self._most_of_one = most_of_one
         self._observer = observer
@@ -110,7 +104,7 @@ class GatewayPort:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=round(self.idle_s) + 1,  # ours is first
+            timeout_keep_alive=round(IDLE_S) + 1,  # ours is first
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         )
         self._config.load()
@@ -190,7 +184,7 @@ class GatewayPort:
             self._pause()
             return
         self._accepted += 1
-        while sum(self.connections) >= self._places or len(self._silent) >= MAX_SILENT:  # check: gateway-connections
+        if sum(self.connections) >= self._places or len(self._silent) >= MAX_SILENT:  # check: gateway-connections
             self._evict()
         peer.setblocking(False)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -265,7 +259,7 @@ class Visitor:
     def begin(self, protocol: "_Connection") -> None:
         """TLS is there."""
         self.protocol = protocol
-        self._timer = asyncio.get_running_loop().call_later(self._port.silent_s, self._silent)  # check: gateway-silent
+        self._within(SILENT_S, self._silent)  # check: gateway-silent
 
     def end(self) -> None:
         """The connection is over."""
@@ -282,8 +276,7 @@ class Visitor:
     def rest(self) -> None:
         """The answer was sent. The next request has to come in time."""
         if self.caller and self.protocol is not None and not self.protocol.transport.is_closing():
-            self._stop_timer()
-            self._timer = asyncio.get_running_loop().call_later(self._port.idle_s, self.cut)  # check: gateway-idle
+            self._within(IDLE_S, self.cut)  # check: gateway-idle
 
     def spoke(self, caller: str) -> None:
         """A request with a token of `caller` came."""
@@ -295,13 +288,19 @@ class Visitor:
         if self.protocol is None:
             return
         try:
-            async with asyncio.timeout(self._port.write_timeout_s):  # check: gateway-answer-taken
+            async with asyncio.timeout(None) as limit:
+                end_s = asyncio.get_running_loop().time() + self._port.write_timeout_s
+                limit.reschedule(end_s)  # check: gateway-answer-taken
                 await self.protocol.flow.drain()
         except TimeoutError:
             self._port.close(self, ConnectionCause.ANSWER_NOT_TAKEN)
 
     def _silent(self) -> None:
         self._port.close(self, ConnectionCause.SILENT)
+
+    def _within(self, seconds: float, otherwise: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, otherwise)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

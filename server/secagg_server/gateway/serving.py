@@ -76,6 +76,7 @@ class Gateway:
         application = Application(
             self._calls,
             limiter,
+            self._observer,
             lambda: loaded().token_keys,
             origins=settings.gateway_origins,
             most_a_second=settings.gateway_requests_per_s,

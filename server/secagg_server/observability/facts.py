@@ -144,8 +144,9 @@ class CallEnded:
     """A call of a participant or of the FL server is over.
 
     Attributes:
-        plane: `data` or `control`.
-        method: name of the RPC, one of those that the plane answers.
+        plane: `data`, `gateway` or `control`.
+        method: name of the RPC, one of those that the plane answers. At the gateway it may be `Submit`, `Poll` or
+            `End`, of a request that was refused.
         caller: the participant, or the FL server; empty if nobody knew by then.
         address: HOST:PORT of the caller, as far as it is known.
         began_s: when its headers were there, in seconds since 1970.

@@ -29,6 +29,8 @@ READ: Final = frozenset(
         "secagg_max_calls",
         "secagg_connections",
         "secagg_max_connections",
+        "secagg_gateway_connections",
+        "secagg_max_gateway_connections",
         "secagg_certificate_expiry_timestamp_seconds",
         "secagg_ledger_epsilon",
         "secagg_ledger_epsilon_budget",
@@ -86,7 +88,7 @@ def _known() -> Iterator[tuple[str, ...]]:
         yield "secagg_accusations_total", verdict.name
     for cause in ConnectionCause:
         yield "secagg_connections_closed_total", cause.name
-    for plane in ("data", "control"):
+    for plane in ("data", "gateway", "control"):
         for error in STATUS:
             yield "secagg_refusals_total", plane, error.__name__
 
@@ -118,6 +120,9 @@ class _Now(Collector):
         yield _family("secagg_calls_under_way", *(((plane,), count()) for plane, count in state.calls.items()))
         silent, speaking = state.connections()
         yield _family("secagg_connections", (("silent",), silent), (("speaking",), speaking))
+        silent, speaking = state.gateway_connections()
+        yield _family("secagg_gateway_connections", (("silent",), silent), (("speaking",), speaking))
+        yield _family("secagg_max_gateway_connections", ((), state.max_gateway_connections))
         (_, own), *authorities = state.expiries()
         first = min(at for _, at in authorities)
         yield _family(

@@ -19,10 +19,10 @@ LABELS: Final[Mapping[str, str]] = {
     "outcome": "of a round: `sum` or `failed`; of a call: `ANSWERED`, `REFUSED`, `BROKEN` or `HUNG_UP` (by its caller)",
     "phase": "name of the phase",
     "place": "`round` or `call`",
-    "plane": "`data` for participants, `control` for the FL server",
+    "plane": "`data` for participants, `gateway` for those of them that call over HTTPS, `control` for the FL server",
     "reason": "why a round failed, in capitals, and `NONE` for one with a sum; or why a participant dropped out",
     "scheme": "`masked`, `ckks` or `bfv`",
-    "state": "`silent` before the first call of a connection, `speaking` after it",
+    "state": "`silent` before the first call of a connection, at the gateway the first token; `speaking` after it",
     "task": "name of the task; at most 100 of them are shown, those that have spent most of their budget",
     "verdict": "`HEARSAY`, `PROVEN` or `UNFOUNDED`",
     "version": "version of secagg",
@@ -118,6 +118,10 @@ CALLS: Final[Mapping[str, Metric]] = {
     "secagg_connections": Metric("gauge", "Connections on the data plane.", ("state",)),
     "secagg_max_connections": Metric(
         "gauge", "So many connections fit on the data plane, which follows from the limit of open files."
+    ),
+    "secagg_gateway_connections": Metric("gauge", "Connections of the gateway.", ("state",)),
+    "secagg_max_gateway_connections": Metric(
+        "gauge", "So many connections fit on the gateway: the setting gateway_connections; 0 without a gateway."
     ),
     "secagg_connections_closed_total": Metric(
         "counter",

@@ -17,6 +17,8 @@ class State:
         max_calls: the setting.
         max_connections: how many connections of participants fit under the limit of open files.
         connections: of participants: how many made no call yet, and how many made one.
+        max_gateway_connections: the setting; 0 without a gateway.
+        gateway_connections: how many showed no token yet, and how many showed one.
         calls: how many are under way, by plane.
         expiries: what expires when: the server certificate first, then each CA.
         spent: of each task with a privacy ledger, what it has spent.
@@ -29,6 +31,8 @@ class State:
     max_calls: int
     max_connections: int
     connections: Callable[[], tuple[int, int]]
+    max_gateway_connections: int
+    gateway_connections: Callable[[], tuple[int, int]]
     calls: Mapping[str, Callable[[], int]]
     expiries: Callable[[], Sequence[tuple[str, datetime]]]
     spent: Callable[[], Sequence[Spent]]

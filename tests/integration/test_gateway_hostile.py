@@ -1,0 +1,464 @@
+"""What a hostile peer gets from the gateway. Each check has a twin without it."""
+
+import asyncio
+import json
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from secagg_server.certificates import files
+from secagg_server.gateway import application, held, port
+from secagg_server.gateway.application import MAX_SUBMIT_BYTES, Application
+from secagg_server.gateway.held import HeldCall, HeldCalls
+from secagg_server.gateway.port import GatewayPort, Visitor
+from structlog.testing import capture_logs
+
+from secagg.crypto.secret import Secret
+from secagg.messages import ParticipantId
+from secagg.tools.redteam.self_test.patches import without_check
+from secagg.wire.v1 import data_plane_pb2
+from secagg.wire.v1 import gateway_pb2 as pb
+from tests.gateway import SERVICE, believing, token_of, with_gateway
+from tests.serving import NAMES, PATIENCE_S, Stage, make_config, site, stage
+
+ALICE, BOB = NAMES[:2]
+DESCRIBE = data_plane_pb2.DescribeRequest().SerializeToString()
+PAGE = "https://app.example"
+
+
+@asynccontextmanager
+async def gateway(folder: Path, **changes: Any) -> AsyncIterator["Attacker"]:
+    async with stage(folder, **with_gateway(folder, **changes)) as s:
+        peer = Attacker(s)
+        try:
+            yield peer
+        finally:
+            for link in peer.links:
+                link.writer.transport.abort()
+
+
+@dataclass
+class Said:
+    """An answer of HTTP."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def told(self) -> str:
+        return str(json.loads(self.body)["message"])
+
+
+class Link:
+    """One TLS connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def post(self, path: str, body: bytes, method: str = "POST", **headers: str) -> Said:
+        """A whole request, and its answer."""
+        await self.send(self.head(path, method, {"content-length": str(len(body)), **headers}) + body)
+        return await self.answer()
+
+    @staticmethod
+    def head(path: str, method: str, headers: dict[str, str]) -> bytes:
+        lines = [f"{method} {path} HTTP/1.1", "host: localhost"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self) -> Said:
+        async with asyncio.timeout(PATIENCE_S):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            first, *rest = head.strip().split("\r\n")
+            headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in rest)}
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return Said(int(first.split()[1]), headers, body)
+
+    async def over(self) -> bool:
+        """The other end closed it."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                return await self.reader.read(1) == b""
+            except (ConnectionError, ssl.SSLError):
+                return True
+
+
+class Attacker:
+    def __init__(self, s: Stage) -> None:
+        self.stage = s
+        assert s.server.gateway_address is not None
+        host, _, number = s.server.gateway_address.rpartition(":")
+        self.host, self.port = host, int(number)
+        self.links: list[Link] = []
+
+    async def link(self, **tls: Any) -> Link:
+        context = believing()
+        for name, value in tls.items():
+            setattr(context, name, value)
+        link = Link(*await asyncio.open_connection(self.host, self.port, ssl=context, server_hostname="localhost"))
+        self.links.append(link)
+        return link
+
+    async def post(self, name: str, body: bytes, link: Link | None = None, **headers: str) -> Said:
+        """A request of Alice's, where the headers say nothing else."""
+        given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}", **headers}
+        return await (link or await self.link()).post(f"{SERVICE}/{name}", body, **given)
+
+    async def describe(self, link: Link | None = None, **headers: str) -> Said:
+        return await self.post("Submit", begin("Describe", DESCRIBE), link, **headers)
+
+
+def begin(method: str, *messages: bytes, name: ParticipantId = ALICE, last: bool = True, **fields: Any) -> bytes:
+    given: dict[str, Any] = {"call_id": os.urandom(16), "certificates": site().identity(name).chain, **fields}
+    return pb.SubmitRequest(method=method, messages=messages, last=last, **given).SerializeToString()
+
+
+async def test_an_honest_call(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as peer:
+        link, call_id = await peer.link(), os.urandom(16)
+        said = await peer.post("Submit", begin("Describe", DESCRIBE, call_id=call_id), link)
+        assert pb.SubmitReply.FromString(said.body).next == 1
+        assert said.headers["content-type"] == "application/proto"
+        assert said.headers["cache-control"] == "no-store"
+        assert "server" not in said.headers
+        said = await peer.post("Poll", pb.PollRequest(call_id=call_id, wait_ms=5000).SerializeToString(), link)
+        reply = pb.PollReply.FromString(said.body)
+        assert reply.end
+        assert data_plane_pb2.Description.FromString(reply.parts[0]).version
+        said = await peer.post("Poll", pb.PollRequest(call_id=call_id).SerializeToString(), link)
+        assert (said.status, json.loads(said.body)["code"]) == (503, "unavailable"), "what was fetched is forgotten"
+
+
+BAD_TOKENS = {
+    "none": "",
+    "not bearer": f"Basic {token_of(ALICE)}",
+    "of another key": f"Bearer {token_of(ALICE, key=Secret(bytes(32)))}",
+    "expired": f"Bearer {token_of(ALICE, -1)}",
+    "twice": f"Bearer {token_of(ALICE)}, Bearer {token_of(ALICE)}",
+}
+
+
+@pytest.mark.parametrize("authorization", BAD_TOKENS.values(), ids=BAD_TOKENS)
+async def test_without_a_good_token_nothing_is_read(tmp_path: Path, authorization: str) -> None:
+    async with gateway(tmp_path) as peer:
+        with capture_logs() as lines:
+            link = await peer.link()
+            # The body is announced and not sent: whoever is refused is refused at the headers.
+            headers = {"content-type": "application/proto", "authorization": authorization, "content-length": "9"}
+            await link.send(link.head(f"{SERVICE}/Submit", "POST", headers))
+            said = await link.answer()
+            assert (said.status, said.headers["www-authenticate"]) == (401, "Bearer")
+            assert await link.over()
+        (line,) = [line for line in lines if line["event"] == "call_refused"]
+        assert (line["method"], line["participant"], line["error"]) == ("Submit", "", "AuthenticationError")
+
+
+async def test_no_line_and_no_answer_quotes_a_token(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as peer:
+        with capture_logs() as lines:
+            bad, good = token_of(ALICE, key=Secret(bytes(32))), token_of(ALICE)
+            said = [
+                await peer.describe(authorization=f"Bearer {bad}"),
+                await peer.describe(),
+                await peer.post("Poll", b"x"),
+            ]
+        text = "".join(map(str, lines)) + "".join(str(one.headers) + repr(one.body) for one in said)
+        for token in (bad, good):
+            assert not any(part in text for part in token.split(".")[1:])
+
+
+async def test_token_and_certificate_name_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(tmp_path) as peer:
+        foreign = begin("Describe", DESCRIBE, name=BOB)
+        said = await peer.post("Submit", foreign)
+        assert said.status == 401
+        assert "different participants" in said.told
+        stranger = begin("Describe", DESCRIBE, certificates=[])
+        assert (await peer.post("Submit", stranger)).status == 401
+        without_check(monkeypatch, HeldCalls, "_begin", "token-names-certificate")
+        assert (await peer.post("Submit", foreign)).status == 200
+
+
+async def test_nobody_polls_for_others(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as peer:
+        call_id = os.urandom(16)
+        await peer.post("Submit", begin("Describe", DESCRIBE, call_id=call_id))
+        poll = pb.PollRequest(call_id=call_id).SerializeToString()
+        for name in ("Poll", "End"):
+            said = await peer.post(name, poll[:18], authorization=f"Bearer {token_of(BOB)}")
+            assert said.status == {"Poll": 503, "End": 200}[name]
+        assert (await peer.post("Poll", poll)).status == 200, "and nobody ends the calls of others"
+
+
+async def test_pages_of_listed_origins_may_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(tmp_path, gateway_origins=[PAGE]) as peer:
+        ask = {"method": "OPTIONS", "access_control_request_method": "POST"}
+        link = await peer.link()
+        said = await link.post(f"{SERVICE}/Submit", b"", origin=PAGE, **ask)
+        assert (said.status, said.headers["access-control-allow-origin"]) == (204, PAGE)
+        assert "authorization" in said.headers["access-control-allow-headers"]
+        assert "access-control-allow-credentials" not in said.headers
+        said = await peer.describe(link, origin=PAGE)
+        assert (said.status, said.headers["access-control-allow-origin"], said.headers["vary"]) == (200, PAGE, "origin")
+        for origin in ("https://evil.example", "null", PAGE + ".evil.example", PAGE + ":444"):
+            said = await peer.describe(origin=origin)
+            assert said.status == 403
+            assert "access-control-allow-origin" not in said.headers
+            said = await (await peer.link()).post(f"{SERVICE}/Submit", b"", origin=origin, **ask)
+            assert said.status == 403
+        without_check(monkeypatch, Application, "_routed", "origin-listed")
+        assert (await peer.describe(origin="https://evil.example")).status == 200
+
+
+async def test_no_page_may_call_by_default(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as peer:
+        assert (await peer.describe(origin=PAGE)).status == 403
+        assert (await peer.describe()).status == 200, "an app that is no page says no origin"
+
+
+FORMS: dict[str, tuple[str, int, dict[str, str]]] = {
+    "too long": ("body-bytes", 413, {"content-length": str(MAX_SUBMIT_BYTES + 1)}),
+    "compressed": ("body-compressed", 415, {"content-length": "9", "content-encoding": "gzip"}),
+    "long headers": ("header-bytes", 431, {"content-length": "9", "x-more": "x" * 17_000}),
+}
+
+
+@pytest.mark.parametrize(("check", "status", "headers"), FORMS.values(), ids=FORMS)
+async def test_a_request_is_bounded_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str, status: int, headers: dict[str, str]
+) -> None:
+    async with gateway(tmp_path) as peer:
+        given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}", **headers}
+
+        async def attempt() -> int:
+            link = await peer.link()
+            await link.send(link.head(f"{SERVICE}/Submit", "POST", given) + bytes(9))
+            if check == "body-bytes":
+                await link.send(bytes(MAX_SUBMIT_BYTES + 1 - 9))
+            try:
+                return (await link.answer()).status
+            except (asyncio.IncompleteReadError, ConnectionError):  # closed while the body was on its way
+                return status
+
+        assert await attempt() == status
+        without_check(monkeypatch, application._Request, "check_form", check)
+        assert await attempt() == 400, "nine zeros are no message"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (411, {"transfer-encoding": "chunked"}),
+        (415, {"content-type": "application/json", "content-length": "2"}),
+        (413, {"content-length": "9" * 11}),
+    ],
+)
+async def test_a_request_has_one_form(tmp_path: Path, status: int, headers: dict[str, str]) -> None:
+    async with gateway(tmp_path) as peer:
+        link = await peer.link()
+        given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}", **headers}
+        await link.send(link.head(f"{SERVICE}/Submit", "POST", given))
+        assert (await link.answer()).status == status
+        assert await link.over()
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"), [("/", "POST", 404), (f"{SERVICE}/Poll", "GET", 405), ("/x", "OPTIONS", 403)]
+)
+async def test_there_is_nothing_else(tmp_path: Path, path: str, method: str, status: int) -> None:
+    async with gateway(tmp_path) as peer:
+        assert (await (await peer.link()).post(path, b"", method)).status == status
+
+
+async def test_a_body_arrives_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(tmp_path, read_timeout_s=0.2) as peer:
+        link = await peer.link()
+        given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
+        head = link.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": "18"})
+        await link.send(head + b"\x0a\x10")
+        said = await link.answer()
+        assert (said.status, said.headers["connection"]) == (429, "close")
+        assert await link.over()
+        without_check(monkeypatch, application._Request, "body", "body-in-time")
+        slow = await peer.link()
+        await slow.send(head + b"\x0a\x10")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.6):
+                await slow.answer()
+
+
+async def test_requests_of_one_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    async with gateway(tmp_path, clock=lambda: now, gateway_requests_per_s=3) as peer:  # one long second
+        poll = pb.PollRequest(call_id=bytes(16)).SerializeToString()
+        link = await peer.link()
+        assert [(await peer.post("Poll", poll, link)).status for _ in range(4)] == [503, 503, 503, 429]
+        assert (await peer.post("Poll", poll, authorization=f"Bearer {token_of(BOB)}")).status == 503, "others go on"
+        without_check(monkeypatch, Application, "_count", "requests-a-second")
+        assert (await peer.post("Poll", poll, link)).status == 503
+
+
+async def test_a_stranger_asks_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(tmp_path, gateway_origins=[PAGE]) as peer:
+        link = await peer.link()
+
+        async def ask() -> int:
+            return (await link.post(f"{SERVICE}/Submit", b"", "OPTIONS", origin=PAGE)).status
+
+        assert [await ask() for _ in range(9)] == [204] * 8 + [403]
+        assert await link.over()
+        without_check(monkeypatch, Application, "_preflight", "strange-requests")
+        link = await peer.link()
+        assert [await ask() for _ in range(9)] == [204] * 9
+
+
+async def test_a_connection_without_a_token_has_a_short_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port, "SILENT_S", 0.2)
+    async with gateway(tmp_path) as peer:
+        known = await peer.link()
+        assert (await peer.describe(known)).status == 200
+        silent = await peer.link()
+        await silent.send(b"POST /")
+        assert await silent.over()
+        assert (await peer.describe(known)).status == 200, "who has shown a token has time"
+        without_check(monkeypatch, Visitor, "begin", "gateway-silent")
+        silent = await peer.link()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await silent.over()
+
+
+async def test_headers_that_never_end_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a connection that has shown a token before."""
+    monkeypatch.setattr(port, "IDLE_S", 0.2)
+    async with gateway(tmp_path) as peer:
+        link = await peer.link()
+        await peer.describe(link)
+        await link.send(b"POST / HTTP/1.1\r\nhost: ")
+        assert await link.over()
+        without_check(monkeypatch, Visitor, "rest", "gateway-idle")
+        link = await peer.link()
+        await peer.describe(link)
+        await link.send(b"POST / HTTP/1.1\r\nhost: ")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await link.over()
+
+
+async def test_of_too_many_connections_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(tmp_path, max_connections_per_participant=2) as peer:
+        first, *others = [await peer.link() for _ in range(3)]
+        for link in (first, *others):
+            assert (await peer.describe(link)).status == 200
+        assert await first.over()
+        assert [(await peer.describe(link)).status for link in others] == [200, 200]
+        without_check(monkeypatch, GatewayPort, "spoke", "gateway-connections-of-one")
+        assert (await peer.describe()).status == 200
+        assert [(await peer.describe(link)).status for link in others] == [200, 200]
+
+
+async def test_strangers_make_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port, "MAX_SILENT", 2)
+    async with gateway(tmp_path) as peer:
+        known = await peer.link()
+        await peer.describe(known)
+        first, second, _ = [await peer.link() for _ in range(3)]
+        assert await first.over()
+        assert (await peer.describe(second)).status == 200
+        assert (await peer.describe(known)).status == 200
+    without_check(monkeypatch, GatewayPort, "_accept", "gateway-connections")
+    (tmp_path / "twin").mkdir()
+    async with gateway(tmp_path / "twin") as peer:
+        crowd = [await peer.link() for _ in range(4)]
+        assert [(await peer.describe(link)).status for link in crowd] == [200] * 4
+
+
+async def test_tls_is_1_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "twin").mkdir()
+    async with gateway(tmp_path) as peer:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await peer.link(maximum_version=ssl.TLSVersion.TLSv1_2)
+        link = await peer.link()
+        assert link.writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+    without_check(monkeypatch, files, "_read_gateway", "gateway-tls")
+    async with gateway(tmp_path / "twin") as peer:
+        link = await peer.link(maximum_version=ssl.TLSVersion.TLSv1_2)
+        assert (await peer.describe(link)).status == 200
+
+
+# --- the numbers of messages and parts --------------------------------------------------------------------------------
+
+
+async def test_messages_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(3)
+    async with gateway(tmp_path) as peer:
+        round_id = await peer.stage.director.open(config)
+        call_id, link = os.urandom(16), await peer.link()
+        await peer.post("Submit", begin("FindRound", last=False, call_id=call_id), link)
+        find = data_plane_pb2.FindRoundRequest(round_id=round_id).SerializeToString()
+
+        async def bring(number: int, *messages: bytes) -> Said:
+            request = pb.SubmitRequest(call_id=call_id, number=number, messages=messages)
+            return await peer.post("Submit", request.SerializeToString(), link)
+
+        said = await bring(1, find)
+        assert (said.status, "the next one is 0" in said.told) == (400, True)
+        assert pb.SubmitReply.FromString((await bring(0, find)).body).next == 1
+        assert pb.SubmitReply.FromString((await bring(0, find)).body).next == 1, "what came before is passed over"
+        without_check(monkeypatch, HeldCall, "_bring", "messages-in-order")
+        assert (await bring(9, find)).status == 200
+
+
+async def test_parts_are_kept_until_the_next_ones_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "KEPT_BYTES", 1)  # a part at a time
+    async with gateway(tmp_path) as peer:
+        call_id, link = os.urandom(16), await peer.link()
+
+        async def poll(number: int) -> Said:
+            return await peer.post(
+                "Poll", pb.PollRequest(call_id=call_id, number=number, wait_ms=5000).SerializeToString(), link
+            )
+
+        await peer.post("Submit", begin("Describe", DESCRIBE, call_id=call_id), link)
+        first, again = [pb.PollReply.FromString((await poll(0)).body) for _ in range(2)]
+        assert first == again
+        assert (len(first.parts), first.end) == (1, False)
+        assert (await poll(2)).status == 400
+        end = pb.PollReply.FromString((await poll(1)).body)
+        assert (len(end.parts), end.end) == (0, True)
+
+
+async def test_a_newer_poll_takes_the_place_of_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(tmp_path) as peer:
+        call_id = os.urandom(16)
+        await peer.post(
+            "Submit", begin("FindRound", data_plane_pb2.FindRoundRequest(task="x").SerializeToString(), call_id=call_id)
+        )
+        poll = pb.PollRequest(call_id=call_id, wait_ms=20_000).SerializeToString()
+        waits, whole = asyncio.Event(), HeldCall.poll
+
+        async def noted(call: HeldCall, request: pb.PollRequest) -> pb.PollReply:
+            waits.set()
+            return await whole(call, request)
+
+        monkeypatch.setattr(HeldCall, "poll", noted)
+        older = asyncio.create_task(peer.post("Poll", poll))
+        await waits.wait()
+        newer = asyncio.create_task(peer.post("Poll", poll))
+        assert pb.PollReply.FromString((await older).body) == pb.PollReply()
+        assert not newer.done()
+        assert (await peer.post("End", pb.EndRequest(call_id=call_id).SerializeToString())).status == 200
+        assert (await newer).status == 503
