@@ -296,7 +296,7 @@ async def test_a_certificate_is_checked_once_and_its_times_at_each_call(monkeypa
     assert callers.of(other)[1]
     assert callers.of(context)[1]  # remembered for one alone
     with pytest.raises(AuthenticationError, match="no client certificate"):
-        callers.of(Wire())  # type: ignore[arg-type]
+        callers.of(Wire())
     assert [len(key) for key in callers._known] == [32]  # whatever a caller shows beside its certificate
 
 
