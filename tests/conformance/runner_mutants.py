@@ -18,7 +18,6 @@ from weakref import WeakKeyDictionary
 from rich.console import Console
 from rich.table import Table
 
-from secagg import schemes
 from secagg.context import RoundId
 from secagg.crypto import shamir
 from secagg.crypto.rng import SeededRng, SystemRng
@@ -336,8 +335,8 @@ HABITS: Final = (
         _instead(GroupedRoundId, "of", classmethod(lambda *_: None)),
         "lie-group-of-another",
     ),
-    Mutant("restores a state twice", _unchecked(schemes, "restore", "restored-once"), "lie-state-restored-twice"),
-    Mutant("restores an older state", _unchecked(schemes, "restore", "restored-once"), "lie-state-older"),
+    Mutant("restores a state twice", _unchecked(adapter, "restore", "restored-once"), "lie-state-restored-twice"),
+    Mutant("restores an older state", _unchecked(adapter, "restore", "restored-once"), "lie-state-older"),
     Mutant("joins a round twice", _instead(FolderStateKeys, "join", _joins_again), "lie-state-joined-twice"),
     Mutant(
         "believes every sum",
