@@ -9,8 +9,9 @@ import { DerError } from "./der.js";
 import { type Update, encode } from "./encoding.js";
 import {
   COORDINATOR, Cancelled, DecodeError, LimitError, LocalError, NotInRoundError, PolicyViolation, ProtocolViolation, RemoteError, RoundAborted,
-  SavedStateError, TransportError, UnknownRoundError,
+  RoundTimeoutError, SavedStateError, TransportError, UnknownRoundError,
 } from "./errors.js";
+import { isTold } from "./failures.js";
 import { parseParts } from "./fields.js";
 import { LABEL, frame } from "./framing.js";
 import { type Kept, type StateStore, digestInput, drawnFrom } from "./kept.js";
@@ -19,7 +20,7 @@ import type { Words } from "./packing.js";
 import { type MessageName, Participant, type Setup } from "./participant.js";
 import { blocks } from "./pem.js";
 import { type Random, Secret, p256PublicKey } from "./primitives.js";
-import { type Decoded, type Receipt, believe, checkAggregate, decode, isCertified, readAggregate, signResult } from "./results.js";
+import { type Aggregate, type Decoded, type Receipt, believe, checkAggregate, decode, isCertified, readAggregate, signResult } from "./results.js";
 import { type Call, type Retry, type Transport, cancelled, perform } from "./transport.js";
 import type { RoundConfig } from "./wire/secagg/wire/v1/config_pb.js";
 import {
@@ -52,7 +53,8 @@ export interface Participation {
   readonly task?: string;
   /** … or take part in this round. */
   readonly roundId?: Uint8Array;
-  readonly update: Update;
+  /** Values by array, or what makes them of the round's configuration. */
+  readonly update: Update | ((config: RoundConfig) => Update);
   /** 1 where absent. */
   readonly weight?: number;
   /** `digestModel` of the model that we trained. */
@@ -76,6 +78,8 @@ export interface RoundResult {
   readonly certified: boolean;
   /** The mean or the totals, where the round gives it to participants. */
   readonly result: Decoded | undefined;
+  /** The exact sum that it was read of. */
+  readonly aggregate: Aggregate | undefined;
 }
 
 /** A round that was offered. */
@@ -202,8 +206,6 @@ class TakingPart {
   #participant: Participant | undefined;
   #kept: Kept | undefined;
   #advertising = false;
-  /** What a call ended with. */
-  #told: unknown;
   #replaying = false;
   #over = false;
 
@@ -326,7 +328,8 @@ class TakingPart {
 
   #encode(round: Round, seed: Uint8Array): Words {
     try {
-      return encode(round, this.#asked.update, this.#asked.weight ?? 1, new Secret(seed));
+      const { update } = this.#asked;
+      return encode(round, typeof update === "function" ? update(round.config) : update, this.#asked.weight ?? 1, new Secret(seed));
     } catch (error) {
       if (error instanceof LocalError) this.#offer = undefined; // we never joined, so there is nothing to leave
       throw error;
@@ -374,7 +377,7 @@ class TakingPart {
         return await this.#call(method, [toBinary(CheckRequestSchema, create(CheckRequestSchema, { roundId, check }))], entries);
       }
       if (awaited === "SurvivorSet") {
-        return await this.#call(method, async (again) => (again || begun ? reply.slice(await this.#progress()) : reply), entries);
+        return await this.#call(method, async (again) => (again || begun ? reply.slice(await this.#progress(reply.length)) : reply), entries);
       }
       return await this.#call(method, reply, awaited === "Receipt" ? SHORT : entries);
     } finally {
@@ -382,11 +385,14 @@ class TakingPart {
     }
   }
 
-  /** Which chunk comes next. */
-  async #progress(): Promise<number> {
+  /** Which of `chunks` chunks comes next. */
+  async #progress(chunks: number): Promise<number> {
     const { roundId } = this.#offer!;
     const request = toBinary(InputProgressRequestSchema, create(InputProgressRequestSchema, { roundId }));
-    return parseParts(InputProgressReplySchema, await this.#call("InputProgress", [request], SHORT))[0]!.nextChunk;
+    const { nextChunk } = parseParts(InputProgressReplySchema, await this.#call("InputProgress", [request], SHORT))[0]!;
+    // check: chunks-acknowledged
+    if (nextChunk > chunks) throw new ProtocolViolation(`${nextChunk} chunks of ${chunks} are said to have come`, COORDINATOR);
+    return nextChunk;
   }
 
   async #conclude(parts: readonly Uint8Array[]): Promise<RoundResult> {
@@ -412,44 +418,39 @@ class TakingPart {
       const proof = await this.#call("Certify", [toBinary(CertifyRequestSchema, request)], SHORT + config.maxParticipants * 256);
       certified = isCertified(seen, receipt, proof);
     }
-    let result: Decoded | undefined;
+    let aggregate: Aggregate | undefined;
     if (config.releaseToParticipants && (this.#asked.fetchAggregate ?? true)) {
       const request = toBinary(FetchAggregateRequestSchema, create(FetchAggregateRequestSchema, { roundId }));
       const limit = SHORT + config.maxParticipants * 256 + Math.ceil((round.vectorLen * round.ringBits) / 8) * 1.01;
-      const aggregate = readAggregate(round, await this.#call("FetchAggregate", [request], limit));
+      aggregate = readAggregate(round, await this.#call("FetchAggregate", [request], limit));
       checkAggregate(aggregate, receipt);
-      result = decode(round, aggregate.sums, aggregate.survivors.length);
     }
-    return { roundId, config, survivors: receipt.survivors, receipt, certified, result };
+    const result = aggregate && decode(round, aggregate.sums, aggregate.survivors.length);
+    return { roundId, config, survivors: receipt.survivors, receipt, certified, result, aggregate };
   }
 
   async #call(method: string, requests: readonly Uint8Array[] | Call["requests"], maxBytes: number, lastsMs?: number): Promise<Uint8Array[]> {
-    if (this.#signal.aborted) throw cancelled();
-    try {
-      return await this.#client.perform({
-        method, maxBytes, signal: this.#signal, lastsMs: lastsMs ?? lasting(this.#round!.config),
-        requests: typeof requests === "function" ? requests : () => requests,
-        ...(this.#offer && STREAMS.has(method) && { roundId: this.#offer.roundId }),
-      });
-    } catch (error) {
-      this.#told = error;
-      throw error;
-    }
+    if (this.#signal.aborted) throw cancelled(this.#signal);
+    return this.#client.perform({
+      method, maxBytes, signal: this.#signal, lastsMs: lastsMs ?? lasting(this.#round!.config),
+      requests: typeof requests === "function" ? requests : () => requests,
+      ...(this.#offer && STREAMS.has(method) && { roundId: this.#offer.roundId }),
+    });
   }
 
   /** Tell the coordinator that we left, where it does not know and nobody goes on for us. */
   async #leave(error: unknown): Promise<void> {
-    const told = this.#told === error && error instanceof RemoteError;
+    const told = isTold(error);
     const known = told && (this.#advertising || [RoundAborted, NotInRoundError, UnknownRoundError].some((kind) => error instanceof kind));
     const goesOn = this.#kept !== undefined && [TransportError, LimitError, SavedStateError].some((kind) => error instanceof kind);
     if (goesOn) return;
     if (this.#kept !== undefined) await this.#asked.state!.finish();
     if (this.#offer === undefined || this.#over || known || (this.#participant === undefined && told)) return;
     const refused = error instanceof RemoteError && !told;
-    const reason = refused ? LeaveReason.REFUSED : error instanceof Cancelled ? LeaveReason.CANCELLED : LeaveReason.FAILED;
+    const entry = this.#participant?.refused;
+    const reason = refused ? LeaveReason.REFUSED : error instanceof Cancelled || error instanceof RoundTimeoutError ? LeaveReason.CANCELLED : LeaveReason.FAILED;
     const accused = refused && error.culprit !== undefined && error.culprit !== COORDINATOR ? error.culprit : "";
-    const refusedEntry = this.#participant?.refusedEntry ?? new Uint8Array();
-    const leave = create(LeaveRequestSchema, { roundId: this.#offer.roundId, leave: { reason, accused, refusedEntry } });
+    const leave = create(LeaveRequestSchema, { roundId: this.#offer.roundId, leave: { reason, accused: entry?.accused ?? accused, ...(entry && { refusedEntry: entry.entry }) } });
     const leaving = this.#client.perform({
       method: "LeaveRound", requests: () => [toBinary(LeaveRequestSchema, leave)], maxBytes: SHORT + 400_000, lastsMs: SHORT_MS,
       signal: AbortSignal.timeout(SHORT_MS),

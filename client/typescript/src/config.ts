@@ -49,7 +49,7 @@ function known(enumeration: object, value: number): void {
 /** Parse a configuration (C1, C98). Raises `DecodeError`. */
 export function parseConfig(bytes: Uint8Array): RoundConfig {
   if (bytes.length > MAX_CONFIG_BYTES) throw new DecodeError("the configuration is longer than 64 MiB");
-  const options = { left: MAX_CONFIG_FIELDS, top: MAX_CONFIG_TOP_FIELDS, culprit: undefined };
+  const options = { left: MAX_CONFIG_FIELDS, top: MAX_CONFIG_TOP_FIELDS };
   const config = parse(RoundConfigSchema, bytes, options);
   knownFields(config);
   known(ThreatModel, config.threatModel);
@@ -173,6 +173,10 @@ export function checkConfig(config: RoundConfig): Round {
 export interface Policy {
   /** All where absent. */
   readonly tasks?: readonly string[];
+  /** All where absent. This client has `masked` alone. */
+  readonly schemes?: readonly string[];
+  /** All where absent. This client has `X25519_SHA256_AES128` alone. */
+  readonly suites?: readonly string[];
   /** `["ACTIVE"]` where absent. */
   readonly threatModels?: readonly ("SEMI_HONEST" | "ACTIVE")[];
   readonly requireCompleteGraph?: boolean;
@@ -204,6 +208,8 @@ export function checkPolicy(round: Round, policy: Policy): void {
   const model = round.active ? "ACTIVE" : "SEMI_HONEST";
   refuse(policy.tasks !== undefined && !policy.tasks.includes(config.task), "the policy does not name this task");
   refuse(!(policy.threatModels ?? ["ACTIVE"]).includes(model), `the policy refuses ${model}`);
+  refuse(policy.schemes?.includes("masked") === false, "the policy refuses masked rounds");
+  refuse(policy.suites?.includes(Suite[config.suite]!) === false, `the policy refuses the suite ${Suite[config.suite]}`);
   refuse(policy.requireCompleteGraph === true && config.graph !== Graph.COMPLETE, "the policy demands the complete graph");
   refuse(config.threshold < (policy.minCohort ?? 3), "the threshold is below the policy's cohort");
   refuse(config.threshold - config.maxColluding < (policy.minHonest ?? 2), "too few honest updates in a sum");

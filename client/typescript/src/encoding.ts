@@ -1,6 +1,6 @@
 /** Updates as integers of the ring: fixed point and exact integers (PROTOCOL.md, section 10). */
 import { type Round, integerBounds } from "./config.js";
-import { LocalError } from "./errors.js";
+import { InputError } from "./errors.js";
 import { LABEL, frame } from "./framing.js";
 import { type Words, wordsOf, zeros } from "./packing.js";
 import { type Secret, hkdf, keyStream } from "./primitives.js";
@@ -34,18 +34,18 @@ export function encodeValues(
   }
 }
 
-/** The vector of an update, weight included, as words of the ring. Raises `LocalError` where a value cannot be sent. */
+/** The vector of an update, weight included, as words of the ring. Raises `InputError` where a value cannot be sent. */
 export function encode(round: Round, update: Update, weight: number, seed: Secret): Words {
   const { config } = round;
   const out = zeros(round.wordBits, round.vectorLen);
   const arrays = config.arrays.map((spec) => {
     const values = update[spec.name];
     const size = Number(spec.shape.reduce((product, side) => product * side, 1n));
-    if (values?.length !== size) throw new LocalError(`array ${spec.name} needs ${size} values`);
+    if (values?.length !== size) throw new InputError(`array ${spec.name} needs ${size} values`);
     return { spec, values };
   });
   const names = Object.keys(update).length;
-  if (names !== arrays.length) throw new LocalError(`the update has ${names} arrays instead of ${arrays.length}`);
+  if (names !== arrays.length) throw new InputError(`the update has ${names} arrays instead of ${arrays.length}`);
   let at = 0;
   if (config.integers) {
     const bounds = integerBounds(config);
@@ -54,10 +54,10 @@ export function encode(round: Round, update: Update, weight: number, seed: Secre
       for (let i = 0; i < values.length; i++, at++) {
         const value = values[i]!;
         if (typeof value === "number" && !Number.isSafeInteger(value)) {
-          throw new LocalError(`${spec.name}[${i}] is no whole number below 2^53: pass a bigint`);
+          throw new InputError(`${spec.name}[${i}] is no whole number below 2^53: pass a bigint`);
         }
         const exact = BigInt(value);
-        if (exact < min || exact > max) throw new LocalError(`${spec.name}[${i}] is not in [${min}, ${max}]`);
+        if (exact < min || exact > max) throw new InputError(`${spec.name}[${i}] is not in [${min}, ${max}]`);
         if (out instanceof BigUint64Array) out[at] = exact - min;
         else out[at] = Number(exact - min);
       }
@@ -66,13 +66,13 @@ export function encode(round: Round, update: Update, weight: number, seed: Secre
   }
   const { clip, valueBits, maxWeight } = config.encoding!;
   if (!Number.isInteger(weight) || weight < 1 || weight > maxWeight) {
-    throw new LocalError(`weight ${weight} is not a whole number from 1 to ${maxWeight}`);
+    throw new InputError(`weight ${weight} is not a whole number from 1 to ${maxWeight}`);
   }
   const words = roundingWords(seed, round.vectorLen - 1);
   const integers = new Uint32Array(round.vectorLen);
   for (const { spec, values } of arrays) {
     for (let i = 0; i < values.length; i++) {
-      if (!Number.isFinite(values[i])) throw new LocalError(`${spec.name}[${i}] is not a finite number`);
+      if (!Number.isFinite(values[i])) throw new InputError(`${spec.name}[${i}] is not a finite number`);
     }
     encodeValues(integers, at, values as ArrayLike<number>, words, { clip: spec.range ?? clip, valueBits, weight, maxWeight });
     at += values.length;

@@ -7,6 +7,9 @@ export class SecAggError extends Error {
 /** Our caller did something that is not allowed here. */
 export class LocalError extends SecAggError {}
 
+/** An update that cannot be sent: an array is missing or of another size, or a value is outside of what the round takes. */
+export class InputError extends LocalError {}
+
 /** A peer sent something that the protocol does not allow. `culprit` is `coordinator` or a participant's id, if known. */
 export class RemoteError extends SecAggError {
   constructor(
@@ -59,8 +62,11 @@ export class RoundAborted extends RemoteError {
 /** The coordinator could not be reached, or what answers is none. */
 export class TransportError extends SecAggError {}
 
-/** The time that the caller gave is over, or the caller cancelled. */
+/** The caller cancelled the participation. */
 export class Cancelled extends SecAggError {}
+
+/** The time that the caller gave is over. */
+export class RoundTimeoutError extends SecAggError {}
 
 /** What is kept of a round cannot be used: it is damaged, of something else, or another process uses it. */
 export class SavedStateError extends LocalError {}

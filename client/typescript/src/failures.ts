@@ -1,6 +1,6 @@
 /** What a failed call means: what the coordinator says by name, or what became of the connection (section 15, Errors). */
 import {
-  AuthenticationError, COORDINATOR, Cancelled, DecodeError, LimitError, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError,
+  AuthenticationError, COORDINATOR, DecodeError, LimitError, NotInRoundError, ProtocolViolation, RoundAborted, RoundTimeoutError, SecAggError,
   TransportError, UnknownRoundError,
 } from "./errors.js";
 import { parse } from "./fields.js";
@@ -27,13 +27,22 @@ const MAX_NAMES = 32;
 const AGAIN = ["UNAVAILABLE", "CANCELLED", "RESOURCE_EXHAUSTED"];
 const CERTIFICATE = /certificate|altnames|CERT_|self.signed/i;
 
+const TOLD = new WeakSet<SecAggError>();
+
+/** Whether the coordinator said this of a call, and not we of its answer. */
+export const isTold = (error: unknown): boolean => error instanceof SecAggError && TOLD.has(error);
+
 /** A text of a peer, for people: no control characters, and not too long. */
 const shown = (text: string): string => text.slice(0, MAX_TEXT).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "\u{FFFD}");
 
 export function namedFailure(failure: CallFailed, method: string): SecAggError {
-  if (failure.trailer !== undefined) return told(failure.trailer);
+  if (failure.trailer !== undefined) {
+    const error = told(failure.trailer);
+    TOLD.add(error);
+    return error;
+  }
   const text = shown(failure.details);
-  if (failure.status === "DEADLINE_EXCEEDED") return new Cancelled(`${method} was not answered in the time allowed`);
+  if (failure.status === "DEADLINE_EXCEEDED") return new RoundTimeoutError(`${method} was not answered in the time allowed`);
   if (failure.status === "UNAVAILABLE" && CERTIFICATE.test(text)) {
     return new AuthenticationError(`the certificate that the coordinator shows is refused: ${text}`, COORDINATOR);
   }

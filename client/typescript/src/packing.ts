@@ -1,6 +1,6 @@
 /** Vectors of words, packed to b bits in lanes and cut into chunks (PROTOCOL.md, section 11). */
 import { toNumberLittle } from "./bytes.js";
-import { COORDINATOR, DecodeError } from "./errors.js";
+import { DecodeError } from "./errors.js";
 
 export type Words = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
 type Narrow = Exclude<Words, BigUint64Array>;
@@ -63,7 +63,7 @@ export function pack(values: Words, bits: number): Uint8Array {
 /** `count` values of `bits` bits. Raises `DecodeError` if the length is another or bits behind the last value are set. */
 export function unpack(packed: Uint8Array, count: number, bits: number): Words {
   if (packed.length !== packedBytes(count, bits)) {
-    throw new DecodeError(`${packed.length} bytes instead of ${packedBytes(count, bits)}`, COORDINATOR);
+    throw new DecodeError(`${packed.length} bytes instead of ${packedBytes(count, bits)}`);
   }
   const word = wordBits(bits);
   const lanes = Math.floor(count / word);
@@ -96,7 +96,7 @@ export function unpack(packed: Uint8Array, count: number, bits: number): Words {
     if (values instanceof BigUint64Array) values[i] = value;
     else values[i] = Number(value);
   }
-  if (rest !== 0n) throw new DecodeError("padding bits are set", COORDINATOR);
+  if (rest !== 0n) throw new DecodeError("padding bits are set");
   return values;
 }
 

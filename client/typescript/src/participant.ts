@@ -66,7 +66,7 @@ interface State {
 const violation = (why: string, culprit: string | undefined = COORDINATOR): ProtocolViolation => new ProtocolViolation(why, culprit);
 
 function wellFormed(holds: boolean, what: string): void {
-  if (!holds) throw new DecodeError(what, COORDINATOR);
+  if (!holds) throw new DecodeError(what);
 }
 
 function checkIndices(values: readonly number[], what: string): void {
@@ -107,14 +107,14 @@ export class Participant {
   #state: State | undefined;
   readonly seen: Seen;
   readonly advertiseKeys: Uint8Array[];
-  /** The digest of the entry that was refused, for Leave. */
-  refusedEntry: Uint8Array | undefined;
+  /** The entry that was refused, for Leave: who dealt it, and its digest. */
+  refused: { readonly accused: string; readonly entry: Uint8Array } | undefined;
 
   constructor(setup: Setup) {
     const { round, roundId, configBytes, model, id } = setup;
     const context = contextOf(roundId, configBytes, round.config.modelLater ? new Uint8Array(32) : model);
     this.seen = { setup, inputContext: round.config.modelLater ? inputContextOf(context, model) : context };
-    const first = joined(this.seen, context, (entry) => (this.refusedEntry = digest(LABEL.dealtEntry, id, entry)));
+    const first = joined(this.seen, context, (accused, entry) => (this.refused = { accused, entry: digest(LABEL.dealtEntry, id, entry) }));
     this.#state = first.state;
     this.advertiseKeys = first.reply;
   }
@@ -136,7 +136,7 @@ export class Participant {
   }
 }
 
-function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) => void): Step {
+function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, entry: Uint8Array) => void): Step {
   const { setup, inputContext } = seen;
   const { round, roundId, model, id, random, policy, identity } = setup;
   if (round.active && identity === undefined) throw new LocalError("an active round needs a key, a chain and the pinned CAs");
@@ -153,7 +153,7 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) 
   });
 
   function checkKeys(keys: AdvertiseKeys | undefined): AdvertiseKeys {
-    if (keys === undefined) throw new DecodeError("a member without keys", COORDINATOR);
+    if (keys === undefined) throw new DecodeError("a member without keys");
     wellFormed(keys.channelPublicKey.length === 32 && keys.maskPublicKey.length === 32, "a public key has not 32 bytes");
     wellFormed(keys.keyShareCommitment.length === 0, "a commitment in a masked round");
     const certificates = keys.certificates;
@@ -282,7 +282,8 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) 
     const sealed = entry.subarray(0, SEAL_BYTES);
     // Where members sign, only the coordinator's answer to Leave tells whether the sender or the coordinator is to blame.
     const refuse = (kind: typeof RemoteError, why: string): never => {
-      onRefused(entry);
+      // Whoever is to blame: the coordinator looks at what it passed on.
+      onRefused(sender.id, entry);
       throw new kind(`the entry of ${sender.id} ${why}`, round.active ? undefined : sender.id);
     };
     if (entry.length !== ENTRY_BYTES) return refuse(AuthenticationError, "is cut off");
@@ -397,7 +398,6 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (entry: Uint8Array) 
 
 type Revealed = NonNullable<MessageInitShape<typeof UnmaskPartSchema>["shares"]>[number];
 
-/** Lists of at most 4,000 entries of at most 230 bytes: parts below 1 MiB. At least one. */
 /** The entries of a message: ascending peers, and blocks that are cut into as many entries of one size. */
 function entriesOf(messages: readonly { readonly peers: number[]; readonly entries: Uint8Array }[]): { peer: number; sealed: Uint8Array }[] {
   const peers = messages.flatMap((m) => m.peers);
@@ -413,6 +413,7 @@ function entriesOf(messages: readonly { readonly peers: number[]; readonly entri
   return found;
 }
 
+/** Lists of at most 4,000 entries of at most 230 bytes: parts below 1 MiB. At least one. */
 function inParts<T>(list: readonly T[]): T[][] {
   const parts: T[][] = [];
   for (let at = 0; at === 0 || at < list.length; at += 4000) parts.push(list.slice(at, at + 4000));

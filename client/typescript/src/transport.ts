@@ -1,5 +1,5 @@
 /** Calls of the data plane: what a transport does, and when a call is made again (PROTOCOL.md, section 15). */
-import { COORDINATOR, Cancelled, DecodeError, LimitError, SecAggError } from "./errors.js";
+import { COORDINATOR, Cancelled, DecodeError, LimitError, RoundTimeoutError, SecAggError } from "./errors.js";
 import { Broken, CallFailed, namedFailure } from "./failures.js";
 
 /** What a call needs beside its messages. */
@@ -51,7 +51,7 @@ const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
   new Promise((resolve, reject) => {
     const ended = (): void => {
       clearTimeout(timer);
-      reject(cancelled());
+      reject(cancelled(signal));
     };
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", ended);
@@ -61,7 +61,11 @@ const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
     else signal?.addEventListener("abort", ended, { once: true });
   });
 
-export const cancelled = (): Cancelled => new Cancelled("the participation was cancelled, or its time is over");
+/** What an aborted signal means. */
+export function cancelled(signal?: AbortSignal): SecAggError {
+  const over = signal?.reason instanceof DOMException && signal.reason.name === "TimeoutError";
+  return over ? new RoundTimeoutError("the time allowed is over") : new Cancelled("the participation was cancelled");
+}
 
 export interface Call extends CallOptions {
   readonly method: string;
@@ -82,7 +86,7 @@ export async function perform(transport: Transport, call: Call, retry: Retry = {
     try {
       return await transport.call(method, await call.requests(again), call);
     } catch (failure) {
-      if (signal?.aborted) throw cancelled();
+      if (signal?.aborted) throw cancelled(signal);
       if (failure instanceof SecAggError) error = failure;
       else if (failure instanceof CallFailed) error = namedFailure(failure, method);
       else throw failure;

@@ -39,6 +39,8 @@ export function policyOf(p: Vector = {}): Policy {
     minCohort: p.min_cohort ?? 3, minHonest: p.min_honest ?? 2, minColludingShare: String(p.min_colluding_share ?? 0),
     minOrganisations: p.min_organisations ?? 1, requireCompleteGraph: p.require_complete_graph ?? false,
     oncePerModel: p.once_per_model ?? false, requireDistributedNoise: p.require_distributed_noise ?? false,
-    ...(p.tasks && { tasks: p.tasks }),
+    ...(p.tasks && { tasks: p.tasks }), ...(p.schemes && { schemes: p.schemes }), ...(p.suites && { suites: p.suites }),
   };
 }
+
+export const wordsText = (words: Iterable<number | bigint>): string[] => Array.from(words, String);
