@@ -2,17 +2,21 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { contextOf, inputContextOf, parseConfig, checkConfig } from "../src/config.js";
+import { create } from "@bufbuild/protobuf";
+
+import { type Round, contextOf, inputContextOf, parseConfig, checkConfig } from "../src/config.js";
 import { encode, encodeValues, roundingKey, roundingWords } from "../src/encoding.js";
-import { DecodeError, SecAggError } from "../src/errors.js";
+import { DecodeError, LocalError, ProtocolViolation, SecAggError } from "../src/errors.js";
 import { LABEL, digest, frame, indices } from "../src/framing.js";
 import { entryDigest, graphContext, rosterDigest, safeRing, sparseGraph, sparseRosterDigest } from "../src/graph.js";
 import { pairwiseMaskKey, selfMaskKey, stride } from "../src/masks.js";
 import { exposed } from "../src/memory.js";
+import { digestModel } from "../src/model.js";
 import { chunks, pack, unpack, valuesPerChunk, wordBits, wordsOf, zeros } from "../src/packing.js";
 import { Secret, agree, hkdf, open, publicKey, seal, sign } from "../src/primitives.js";
+import { decode } from "../src/results.js";
 import { isShare, join, split } from "../src/sharing.js";
-import { ThreatModel } from "../src/wire/secagg/wire/v1/config_pb.js";
+import { Dtype, RoundConfigSchema, ThreatModel } from "../src/wire/secagg/wire/v1/config_pb.js";
 import { type Vector, bytes, float, hex, load } from "./vectors.js";
 
 const secret = (text: string): Secret => new Secret(bytes(text));
@@ -182,4 +186,49 @@ test("encoding of integers", () => {
 test("sums of the same model", () => {
   const sum = (s: Vector) => ({ roundId: "", model: s.model, purpose: s.purpose, threshold: s.threshold, survivors: s.survivors });
   for (const c of load("differencing").cases) assert.deepEqual(exposed(c.before.map(sum), sum(c.sum)), c.exposed, c.title);
+});
+
+test("model digest", () => {
+  for (const c of load("model-digest").cases) {
+    const arrays = Object.fromEntries(Object.entries(c.arrays as Record<string, Vector>).map(([name, a]) =>
+      [name, { dtype: a.dtype, shape: a.shape, data: bytes(a.little_endian) }]));
+    assert.equal(hex(digestModel(arrays)), c.digest, c.title);
+  }
+  assert.throws(() => digestModel({ w: { dtype: "float32", shape: [2], data: new Uint8Array(7) } }), LocalError);
+  assert.throws(() => digestModel({ w: { dtype: "text", shape: [1], data: new Uint8Array(1) } }), LocalError);
+});
+
+function roundOf(c: Vector): Round {
+  const arrays = (c.arrays ?? [{ name: "x", dtype: "float64", shape: [c.sums.length - 1] }]).map((a: Vector) =>
+    ({ name: a.name, dtype: a.dtype === "float32" ? Dtype.FLOAT32 : Dtype.FLOAT64, shape: a.shape.map(BigInt) }));
+  const encoding = { clip: c.clip ? float(c.clip) : 1, valueBits: c.value_bits, maxWeight: c.max_weight };
+  return { config: create(RoundConfigSchema, { arrays, encoding }) } as Round;
+}
+
+test("decoding", () => {
+  const v = load("decoding");
+  for (const c of v.cases) {
+    const got = decode(roundOf(c), BigUint64Array.from(c.sums, BigInt), c.summands);
+    assert.ok(got.kind === "mean");
+    assert.equal(got.weight, c.weight);
+    for (const [name, values] of Object.entries(c.mean as Record<string, string[]>)) assert.equal(numbers(got.arrays[name]!), numbers(values.map(float)));
+  }
+  for (const c of v.refused) {
+    assert.throws(() => decode(roundOf(c), BigUint64Array.from(c.sums, BigInt), c.summands), (e: unknown) =>
+      e instanceof ProtocolViolation && e.culprit === undefined, c.why);
+  }
+});
+
+test("sums of integers", () => {
+  const v = load("integers");
+  for (const c of v.cases) {
+    const round = checkConfig(parseConfig(bytes(c.config)));
+    const got = decode(round, BigUint64Array.from(c.sums, BigInt), c.people.length);
+    assert.ok(got.kind === "totals");
+    for (const [name, values] of Object.entries(c.totals as Record<string, (number | string)[]>)) assert.equal(numbers(got.arrays[name]!), values.join());
+  }
+  const first = checkConfig(parseConfig(bytes(v.cases[0].config)));
+  for (const c of v.refused) {
+    assert.throws(() => decode(first, BigUint64Array.from(c.sums, BigInt), 3), ProtocolViolation, c.why);
+  }
 });

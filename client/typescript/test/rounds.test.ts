@@ -8,6 +8,7 @@ import { RemoteError } from "../src/errors.js";
 import { Memory } from "../src/memory.js";
 import { type MessageName, Participant } from "../src/participant.js";
 import { Secret } from "../src/primitives.js";
+import { believe, isCertified, readAggregate, signResult } from "../src/results.js";
 import { type Vector, bytes, hex, load, names, policyOf } from "./vectors.js";
 
 // round-semi-honest-model-later has a pipeline, which this client refuses.
@@ -74,8 +75,47 @@ function refused(vector: Vector, act: () => unknown): void {
   });
 }
 
+/** A participant that played its part of a round to the end, and when. */
+function played(v: Vector, id: string): { participant: Participant; nowMs: number } {
+  const participant = participantOf(v, id, policyOf(), new Memory());
+  let nowMs = 0;
+  for (const step of v.steps.filter((s: Vector) => s.at === id && s.do === "receive")) {
+    play(participant, v, v.messages[step.message], step);
+    nowMs = step.now_ms;
+  }
+  return { participant, nowMs };
+}
+
+test("the end of a round", () => {
+  const v = load("round-active");
+  const e = load("endings");
+  const { participant, nowMs } = played(v, e.result.signer);
+  const receipt = believe(participant.seen, [bytes(e.receipt.message)], [bytes(v.authority.certificate)], nowMs);
+  assert.deepEqual(receipt.survivors, e.survivors);
+  assert.equal(hex(receipt.sumsDigest), e.sums_digest);
+  assert.equal(hex(signResult(participant.seen, receipt)), e.result.signature);
+  assert.equal(isCertified(participant.seen, receipt, e.result.signatures.map(bytes)), true);
+});
+
 for (const name of names().filter((n) => n.startsWith("failure-"))) {
   const f = load(name);
+  if (f.kind === "ending") {
+    test(name, () => {
+      const v = load(f.round);
+      const { participant, nowMs } = played(v, f.participant_id);
+      refused(f, () => {
+        const receipt = believe(participant.seen, [bytes(f.receipt)], [bytes(v.authority.certificate)], nowMs);
+        isCertified(participant.seen, receipt, f.proof.map(bytes));
+      });
+    });
+  }
+  if (f.kind === "aggregate") {
+    test(name, () => {
+      const v = load(f.round);
+      const round = acceptOffer(bytes(v.config), bytes(v.model_digest), policyOf(), "train");
+      refused(f, () => readAggregate(round, f.parts.map(bytes)));
+    });
+  }
   if (f.kind === "failure" && ROUNDS.includes(f.round) && f.steps.at(-1).at !== "coordinator") {
     test(name, () => {
       const v = load(f.round);
