@@ -16,10 +16,12 @@ one line on its standard output (docs/conformance.md has all of them). The runne
     lies.py           the cases in which the coordinator of a live round lies
     over_grpc/        a coordinator that lies to a program which takes part over gRPC by itself
     every.py          all of these cases
+    live_coordinator/ participants that misbehave, for a coordinator that runs
     report.py         the verdicts as JSON, as JUnit's XML, and as a badge
     expected.py       the list of cases that are known to fail
     adapter.py        secagg's own participant as such a program; an example to copy
 
 A case is found by its number: the name of its vector's file, with the participant behind it for a whole round; or
-`live-` or `lie-` and what happens; or `call-` and three digits over gRPC.
+`live-` or `lie-` and what happens; or `call-` and three digits over gRPC, and `join-` and three digits on a
+coordinator.
 """

@@ -10,6 +10,7 @@ from typing import Any, Final, assert_never
 import structlog
 
 from secagg.config import TRAIN
+from secagg.context import ROUND_ID_SIZE
 from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId, Phase, Roster
 from secagg.schemes import Chunk
@@ -198,6 +199,8 @@ class DataPlane:
             return await self._rounds.find_for(caller, request.round_id)
         if request.WhichOneof("by") is None or len(request.seen) > MAX_SEEN:
             raise DecodeError(f"FindRound names a task or a round, and at most {MAX_SEEN} rounds that were seen")
+        if any(len(round_id) != ROUND_ID_SIZE for round_id in request.seen):
+            raise DecodeError(f"a round that was seen has an id of {ROUND_ID_SIZE} bytes")
         purpose = request.purpose or TRAIN
         return await self._rounds.next_offer(request.task, caller, frozenset(request.seen), purpose)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -93,8 +95,8 @@ def _play(lie: Lie, programs: Programs) -> None:
     if lie.server:
         tls = site().wrong_server(lie.server)
     host = Host(cohort, lie.at, lie.change, times=lie.times, breaks_after=lie.breaks_after, tls=tls)
-    with host:
-        answer = program.ask(_request(lie, cohort, host.address))
+    with host, TemporaryDirectory(prefix="secagg-conformance-") as folder:
+        answer = program.ask(_request(lie, cohort, host.address, Path(folder)))
     if host.unanswered:
         raise RuntimeError(f"the runner could not make its answer to {host.unanswered}")
     if host.wrong:
@@ -115,12 +117,12 @@ def _play(lie: Lie, programs: Programs) -> None:
         _hold_leave(lie, host)
 
 
-def _request(lie: Lie, cohort: Cohort, address: str) -> Document:
+def _request(lie: Lie, cohort: Cohort, address: str, folder: Path) -> Document:
     update = np.full(cohort.config.schema.arrays[0].shape, UPDATE, "<f4")
     return {
         "do": "participate",
         "address": address,
-        **site().files(ME),
+        **site().write(ME, folder),
         "participant_id": ME,
         "round_id": cohort.round.round_id.hex(),
         "model_digest": cohort.config.model_digest.hex(),

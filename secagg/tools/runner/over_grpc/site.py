@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from cryptography import x509
@@ -38,14 +37,16 @@ class Site:
 
     Attributes:
         ca_pem: the certificate of its CA.
-        folder: where the files are that the program reads; gone with the site.
         identities: of every participant.
     """
 
-    def __init__(self, organisations: Mapping[ParticipantId, str]) -> None:
-        """Args: organisations: of every participant."""
+    def __init__(self, organisations: Mapping[ParticipantId, str], ca: IssuedCertificate | None = None) -> None:
+        """Args:
+        organisations: of every participant.
+        ca: the CA of a deployment that is there already; a new one is made if None.
+        """
         self._now = datetime.now(UTC)
-        made = create_authority(name="conformance", now=self._now)
+        made = ca or create_authority(name="conformance", now=self._now)
         self.ca_pem, self._ca_key = made.certificate_pem, made.key_pem
         self._authority = Authority.from_pem(made.certificate_pem, made.key_pem.expose())
         self._issued = {
@@ -56,8 +57,6 @@ class Site:
             name: Identity.from_pem(issued.certificate_pem, issued.key_pem.expose())
             for name, issued in self._issued.items()
         }
-        self._held = TemporaryDirectory(prefix="secagg-conformance-")
-        self.folder = Path(self._held.name)
 
     @cached_property
     def trust(self) -> TrustAnchors:
@@ -79,15 +78,20 @@ class Site:
         """Another deployment whose people have the same names. Nobody here trusts its CA."""
         return Site(dict.fromkeys(self._issued, "north"))
 
-    def files(self, name: ParticipantId) -> dict[str, str]:
-        """Paths of the certificate, the key and the CA of a participant, each PEM."""
+    def credentials(self, name: ParticipantId) -> tuple[bytes, bytes]:
+        """Key and certificate of a participant, each PEM."""
+        issued = self._issued[name]
+        return issued.key_pem.expose(), issued.certificate_pem
+
+    def write(self, name: ParticipantId, folder: Path) -> dict[str, str]:
+        """Write the certificate, the key and the CA of a participant, each PEM, and give their paths."""
         issued = self._issued[name]
         contents = {
             "certificate": issued.certificate_pem,
             "key": issued.key_pem.expose(),
             "ca": self.ca_pem,
         }
-        paths = {what: self.folder / f"{name}-{what}.pem" for what in contents}
+        paths = {what: folder / f"{what}.pem" for what in contents}
         for what, path in paths.items():
             path.touch(mode=0o600)
             path.write_bytes(contents[what])
@@ -106,6 +110,11 @@ class Site:
         hosts = ("elsewhere.example",) if kind == "host" else HOSTS
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if kind == "purpose" else ExtendedKeyUsageOID.SERVER_AUTH
         return self._server(hosts, purpose, _DAYS.get(kind, _VALID))
+
+    def participant_pem(self, name: ParticipantId, kind: str) -> tuple[bytes, bytes]:
+        """Key and certificate of `participant_chain`, each PEM."""
+        [certificate] = self.participant_chain(name, kind)
+        return self._issued[name].key_pem.expose(), fixtures.pem(certificate)
 
     def participant_chain(self, name: ParticipantId, kind: str) -> tuple[bytes, ...]:
         """A chain, DER, for the key of a participant, that others must not take for its own: one that has `expired`,
