@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from secagg.tools.runner import program as programs
 from secagg.tools.runner.cases import Case, Programs, Unlike, Verdict, judge, refused_as
 from secagg.tools.runner.every import cases
 from secagg.tools.runner.lines import Believes, Description, Feature, Refuses, Saves, Sends
+from secagg.tools.runner.live import LiveRound, round_of
 from secagg.tools.runner.program import Program
 from secagg.tools.runner.report import Report
 
@@ -102,6 +104,60 @@ def test_a_case_that_needs_more_is_left_out_and_a_run_of_such_cases_is_not_good(
     assert {one.verdict for one in judged} == {Verdict.LEFT_OUT}
     assert not Report(DESCRIBED, judged).good
     assert len({one.case.number for one in judged}) == len(judged)
+
+
+def spoils(kind: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Changes the answers that send a message of that kind."""
+
+    def spoil(answer: dict[str, Any]) -> dict[str, Any]:
+        sent = [message["type"] for message in answer.get("sends", [])]
+        return change(answer) if kind in sent else answer
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "text"),
+    [
+        ("AdvertiseKeys", lambda _: {"refuses": "PolicyViolation"}, "after the offer: refused with PolicyViolation"),
+        ("ShareKeys", lambda _: {"sends": []}, "after roster: sent nothing; due: ShareKeys"),
+        ("ShareKeys", lambda _: {"believes": True}, "after roster: believed it; the message was honest"),
+        ("ShareKeys", lambda _: {"saves": "00"}, "after roster: gave its state away; the message was honest"),
+        (
+            "AdvertiseKeys",
+            lambda _: {"sends": [{"type": "AdvertiseKeys", "parts": []}]},
+            "the coordinator refuses dahlia/advertise-keys: 0 parts where one AdvertiseKeys belongs",
+        ),
+    ],
+)
+def test_a_live_round_tells_what_went_wrong(kind: str, change: Callable[[Any], Any], text: str) -> None:
+    case = every()["live-semi-honest/1"]
+    [judged] = judge([case], InProcess(spoils(kind, change)), frozenset(Feature), {})  # type: ignore[arg-type]
+    assert judged.verdict is Verdict.FAILED
+    assert text in judged.text
+
+
+def test_who_cannot_round_as_it_is_told_may_be_off_by_one_and_no_more() -> None:
+    live = LiveRound("round-semi-honest", round_of("round-semi-honest"), {"dahlia": InProcess()})  # type: ignore[dict-item]
+    live.go()
+    sums = live.coordinator.aggregate.sums  # type: ignore[union-attr]
+    live.check_sum()
+    sums[0] += 1
+    with pytest.raises(
+        Unlike, match="1 values of the sum differ from those that the updates have, the first one at place 0"
+    ):
+        live.check_sum()
+    live.programs["dahlia"].described = replace(DESCRIBED, features=frozenset())  # type: ignore[misc]
+    live.check_sum()
+    sums[0] -= 2
+    live.check_sum()
+    sums[0] -= 1
+    with pytest.raises(Unlike, match="at place 0"):
+        live.check_sum()
+    sums[0] += 2
+    sums[-1] += 1  # the weights are whole numbers
+    with pytest.raises(Unlike, match="at place 10"):
+        live.check_sum()
 
 
 def ends(wrong: bool) -> Case:
@@ -289,6 +345,8 @@ def test_a_program_that_fails_gives_1_and_one_that_is_not_judged_2(
     told = capsys.readouterr().out
     assert "failure-below-policy-cohort" in told
     assert "planted 1: 1 failed" in told
+    assert conformance("participant", "--only", "live-active/1", "--", sys.executable, "-c", DESCRIBES) == 1
+    assert "left out, needs signed: 1" in capsys.readouterr().out
     (tmp_path / "known").write_text("failure-below-policy-cohort it refuses all\n")
     assert conformance(*only, "--expected", str(tmp_path / "known"), *program) == 1  # nothing passed
     (tmp_path / "known").write_text("failure-below the whole family\n")

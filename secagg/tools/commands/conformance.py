@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -166,7 +167,7 @@ def _tell(report: "Report", *, as_json: bool, junit: Path | None, badge: Path | 
 
 
 def _print(report: "Report") -> None:
-    """The cases that did not pass, and how many ended in each way."""
+    """The cases that did not pass, what left others out, and how many ended in each way."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -180,4 +181,6 @@ def _print(report: "Report") -> None:
     if table.row_count:
         console.print(table)
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in sorted(report.counts.items(), key=str))
+    for reason, count in sorted(Counter(one.text for one in report.judged if one.verdict is Verdict.LEFT_OUT).items()):
+        console.print(f"left out, {reason}: {count}", markup=False)
     console.print(f"{report.program.name} {report.program.release}: {counts}", markup=False)

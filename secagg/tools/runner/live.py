@@ -102,7 +102,10 @@ class LiveRound(Replay):
         if step["at"] in self.programs:
             self._take(step, self.ask(step))
         elif step["at"] != "coordinator":
-            replies = self._at_participant(step, self.known)
+            try:
+                replies = self._at_participant(step, self.known)
+            except RemoteError as error:
+                raise Unlike(f"{self.name}: {step['at']} refuses {step['message']}: {error}") from error
             self._keep(step["expect"]["replies"], map(wire.encode, replies))
         else:
             self._coordinate(step)
@@ -157,10 +160,12 @@ class LiveRound(Replay):
         loose = self._loose
         if loose and self.config.noise is not None:
             return  # its noise is its own
-        if off[-1] != 0 or (off > loose).any():
+        wrong = off > loose
+        wrong[-1] = off[-1] != 0  # the sum of the weights, which nobody rounds
+        if wrong.any():
             raise Unlike(
-                f"{self.name}: {int((off > loose).sum())} values of the sum differ from those that the updates have by"
-                f" more than {loose}, the first one at place {int(np.argmax(off > loose))}"
+                f"{self.name}: {wrong.sum()} values of the sum differ from those that the updates have, the first one "
+                f"at place {np.argmax(wrong)}"
             )
 
     @property
