@@ -99,7 +99,7 @@ def framing() -> Outcome:
             return (replace(envelope, message=ShareDelivery(spoiled)),)
 
         run.hook = spoil
-        run.showing = lambda _, leave: Dealt(leave.refused_entry, *signatures)
+        run.showing = lambda _, leave: Dealt(leave.refused_entry, b"".join(signatures[:1]))
         run.play()
         if not hit:
             raise LocalError("nobody was delivered anything that could be spoiled")
