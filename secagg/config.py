@@ -117,6 +117,15 @@ class Deadlines:
     unmask_s: float = 60.0
     join_s: float = 0.0
 
+    @classmethod
+    def for_cohort(cls, participants: int, join_s: float = 0.0) -> "Deadlines":
+        """Time limits for so many participants: those above, and 0.2 s more in each phase for each participant beyond
+        500, because many of them may share a machine. `advertise_keys_s` is never above 600 s: on a ring it may not be.
+        """
+        more = 0.2 * max(0, participants - 500)
+        keys = min(60.0 + more, MAX_GRINDING_S)
+        return cls(keys, 60.0 + more, 300.0 + more, 60.0 + more, 60.0 + more, join_s)
+
     def __post_init__(self) -> None:
         settle(self, numbers=self.__slots__)
         for name in self.__slots__:
@@ -124,6 +133,10 @@ class Deadlines:
                 continue
             if not 0.001 <= getattr(self, name) <= 604_800:
                 raise ConfigError(f"{name} must be 0.001 to 604800 seconds, not {getattr(self, name)}")
+
+
+_BY_COHORT: Final = Deadlines()
+"""Stands for the time limits of `Deadlines.for_cohort` where a round is configured without any."""
 
 
 def check_purpose(purpose: str) -> None:
@@ -195,7 +208,7 @@ class RoundConfig:
         homomorphic: parameters of the encryption, from `find_profile`; None for a masked round.
         certify: whether survivors sign the result at the end, so that `RoundResult.certified` can be true. Needs signed
             messages, and 2t > n_max + n_C. In a round in groups each group certifies its own sum.
-        deadlines: longest time of each phase.
+        deadlines: longest time of each phase; those of `Deadlines.for_cohort` by default.
         purpose: what participants compute for the model, such as "train" or "evaluate"; 1 to 64 of `a-z 0-9 _ -`. Sums
             of one model for different purposes are different questions. Participants name the purpose, too, and refuse
             another one.
@@ -220,7 +233,7 @@ class RoundConfig:
     release_to_coordinator: bool | None = None
     homomorphic: Profile | None = None
     certify: bool = False
-    deadlines: Deadlines = field(default_factory=Deadlines)
+    deadlines: Deadlines = _BY_COHORT
     groups: Groups | None = None
     purpose: str = TRAIN
     model_later: bool = False
@@ -268,6 +281,8 @@ class RoundConfig:
         if self.max_colluding == -1:
             most = max(0, min(default_max_colluding(self.max_participants), self.threshold - MIN_HONEST))
             object.__setattr__(self, "max_colluding", 0 if self.dealt else most)
+        if self.deadlines is _BY_COHORT:
+            object.__setattr__(self, "deadlines", Deadlines.for_cohort(self.max_participants))
         if self.release_to_coordinator is None:
             object.__setattr__(self, "release_to_coordinator", not self.dealt)
 

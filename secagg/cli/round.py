@@ -142,8 +142,13 @@ def open_round(
         ),
     ] = False,
     deadline: Annotated[
-        float, typer.Option(metavar="SECONDS", help="The longest time that a phase stays open, in seconds.")
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="The longest time that a phase stays open, in seconds. Default: 60, 300 for the updates, and 0.2 more "
+            "for each participant beyond 500.",
+        ),
+    ] = None,
     join: Annotated[
         float,
         typer.Option(
@@ -184,7 +189,11 @@ def open_round(
         release_to_participants=not receipt_only,
         purpose=purpose,
         groups=Groups.parse(groups, combine) if groups else None,
-        deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline, join),
+        deadlines=(
+            Deadlines.for_cohort(participants, join)
+            if deadline is None
+            else Deadlines(deadline, deadline, deadline, deadline, deadline, join)
+        ),
     )
     config = replace(variant.encrypting(masked, give_sum=give_sum), certify=certify)
     check_writable(save_config)

@@ -223,8 +223,35 @@ async def test_a_round_that_a_restart_has_forgotten_is_no_sum(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("patience_s", "join_s"), [(float("inf"), 604_800.0), (-1.0, 0.001), (90.0, 90.0)])
 def test_patience_is_a_time_limit_that_a_round_may_have(patience_s: float, join_s: float) -> None:
-    made = joining_within(Deadlines(advertise_keys_s=60.0), patience_s)
+    made = joining_within(Deadlines(advertise_keys_s=60.0), patience_s, on_ring=False)
     assert (made.join_s, made.advertise_keys_s) == (join_s, max(60.0, join_s))
+    made = joining_within(Deadlines(advertise_keys_s=60.0), patience_s, on_ring=True)
+    assert (made.join_s, made.advertise_keys_s) == (join_s, min(max(60.0, join_s), 600.0))
+
+
+def test_a_round_on_a_ring_waits_long_for_the_first_client_and_ten_minutes_for_the_others() -> None:
+    class Control:
+        def __init__(self) -> None:
+            self.opened: list[RoundConfig] = []
+
+        def open_round(self, config: RoundConfig) -> RoundId:
+            self.opened.append(config)
+            return RoundId(bytes(16))
+
+        def expect(self, *_: object) -> None:
+            pass
+
+        def result(self, _: RoundId) -> None:
+            raise UnknownRoundError("over")
+
+    control = Control()
+    config = replace(make_config(400), graph="auto", max_colluding=4, deadlines=Deadlines())
+    assert config.ring is not None
+    over = threading.Event()
+    SidecarRound(control, config, {}, patience_s=3600.0, when_over=over.set)  # type: ignore[arg-type]
+    assert over.wait(10.0)
+    (opened,) = control.opened
+    assert (opened.ring, opened.deadlines.join_s, opened.deadlines.advertise_keys_s) == (config.ring, 3600.0, 600.0)
 
 
 def vars_of(deadlines: Deadlines) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """RoundConfig refuses what is unsafe and says what to change."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -321,3 +321,15 @@ def test_a_ring_that_is_not_safe_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         make_config(12, ACTIVE, threshold=6, max_colluding=2, graph=SAFE)
     without_check(monkeypatch, RoundConfig, "_check_ring", "C101")
     make_config(12, ACTIVE, threshold=6, max_colluding=2, graph=SAFE)
+
+
+def test_time_limits_grow_with_the_cohort_unless_they_are_given() -> None:
+    """Beyond 500 participants 0.2 s for each; the time for keys stays within what a ring may have."""
+    config = make_config(1500, threshold=1200, max_colluding=50)
+    plain = {field.name: getattr(config, field.name) for field in fields(config) if field.init}
+    del plain["deadlines"]
+    assert RoundConfig(**plain).deadlines == Deadlines(260.0, 260.0, 500.0, 260.0, 260.0)
+    assert RoundConfig(**plain, deadlines=Deadlines()).deadlines == Deadlines()
+    assert Deadlines.for_cohort(500) == Deadlines()
+    assert Deadlines.for_cohort(501, join_s=7.0) == Deadlines(60.2, 60.2, 300.2, 60.2, 60.2, 7.0)
+    assert Deadlines.for_cohort(10_000).advertise_keys_s == 600.0

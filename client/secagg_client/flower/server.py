@@ -26,7 +26,7 @@ from secagg.scalars import as_number
 from secagg_client.flower import arrays as models
 from secagg_client.flower.channel import Channel
 from secagg_client.flower.job import Job
-from secagg_client.flower.settings import AUTO, Settings
+from secagg_client.flower.settings import AUTO, GraphChoice, Settings
 from secagg_client.flower.sidecar import Sidecar, SidecarRuns
 from secagg_client.flower.strategies import check_strategy, raise_minimums, weight_key
 from secagg_client.learning.metrics import Metrics
@@ -58,6 +58,7 @@ class SecAgg:
         trust: TrustAnchors | None = None,
         threshold: int = 0,
         max_colluding: int = -1,
+        graph: GraphChoice = "complete",
         groups: Groups | None = None,
         homomorphic: Profile | None = None,
         ledger: str | Path | None = None,
@@ -85,6 +86,8 @@ class SecAgg:
             threshold: fewest nodes whose updates are in a sum. With 0 it is the default for the number of nodes that
                 the strategy asks: more than half, and more than two thirds with `trust`; 3 at least.
             max_colluding: nodes that may work together with the server; with −1 as `RoundConfig` says.
+            graph: "auto" lets each node share masks with some neighbours alone where the cohort is so large, and
+                `max_colluding` so small, that this is safe and worth it; a few hundred nodes at least.
             groups: train in groups, and combine their means by median or trimmed mean.
             homomorphic: a profile from `secagg.find_profile`, to encrypt updates in place of masking them.
             ledger: an existing folder that keeps what rounds with noise cost of the privacy budget; it outlives the
@@ -139,6 +142,7 @@ class SecAgg:
             trust=trust,
             threshold=threshold,
             max_colluding=max_colluding,
+            graph=graph,
             groups=groups,
             homomorphic=homomorphic,
             phase_s=phase_s,

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal, get_args
 
-from secagg.config import METRICS, MIN_COHORT, TRAIN, UNNAMED_MODEL, RoundConfig, ThreatModel
+from secagg.config import METRICS, MIN_COHORT, TRAIN, UNNAMED_MODEL, Graph, RoundConfig, ThreatModel
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
@@ -20,6 +20,9 @@ from secagg_client.learning import clipping
 from secagg_client.learning.metrics import Metrics
 
 AUTO: Final = "auto"
+
+GraphChoice = Literal["complete", "auto"]
+"""Who shares masks with whom: everybody with everybody, or in large cohorts neighbours on a ring."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Settings:
     trust: TrustAnchors | None
     threshold: int
     max_colluding: int
+    graph: GraphChoice
     groups: Groups | None
     homomorphic: Profile | None
     phase_s: float
@@ -49,6 +53,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not as_number(self.phase_s, "phase_s") > 0:
             raise ConfigError(f"phase_s is a number of seconds above 0, not {self.phase_s}")
+        if self.graph not in get_args(GraphChoice):
+            raise ConfigError(f"graph is 'complete' or 'auto', not {self.graph!r:.80}")
         if self.noisy and self.metrics.ranges:
             raise ConfigError(
                 "the sums of metrics are exact and carry no noise, so they would void what the noise protects: leave "
@@ -101,6 +107,7 @@ class Settings:
             model_later=digest is None,
             threshold=self.threshold,
             max_colluding=self.max_colluding,
+            graph="auto" if self.graph == "auto" else Graph.COMPLETE,
             threat_model=ThreatModel.SEMI_HONEST if self.homomorphic else self.threat_model,
             purpose=TRAIN,
             groups=self.groups,
@@ -130,6 +137,7 @@ class Settings:
             model_later=digest is None,
             threshold=self.threshold if alone else 0,
             max_colluding=self.max_colluding if alone else -1,
+            graph="auto" if self.graph == "auto" else Graph.COMPLETE,
             threat_model=self.threat_model,
             purpose=purpose,
         )

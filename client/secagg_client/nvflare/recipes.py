@@ -6,7 +6,7 @@ look into the job of a recipe, so its attributes are read where FLARE's own tool
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from nvflare.app_common.aggregators import InTimeAccumulateWeightedAggregator
 from nvflare.app_common.logging.job_log_streamer import JobLogStreamer
@@ -53,6 +53,8 @@ def secure(
     metrics: Mapping[str, tuple[float, float]] | None = None,
     threat_model: ThreatModel = ThreatModel.SEMI_HONEST,
     threshold: int = 0,
+    max_colluding: int = -1,
+    graph: Literal["complete", "auto"] = "complete",
     phase_s: float = 60.0,
     start_s: float = 120.0,
     transport: Transport = FLARE,
@@ -74,6 +76,9 @@ def secure(
             the sites.
         threat_model: what the server may do. `ACTIVE` needs identities in the start-up kits; see `SecAggBuilder`.
         threshold: fewest sites in a sum; 0 for the threat model's default.
+        max_colluding: sites that may work together with the server; with −1 as `RoundConfig` says.
+        graph: "auto" lets each site share masks with some neighbours alone where there are so many sites, and so few
+            that may collude, that this is safe and worth it; a few hundred sites at least.
         phase_s: longest wait for an answer to a message, in seconds, 0.1 to 604,800. Training has the recipe's own.
         start_s: how long a site's process may take to come up, in seconds, 0.1 to 604,800.
         transport: "nvflare" for FLARE's own messages; "sidecar" for a coordinator of its own.
@@ -106,6 +111,8 @@ def secure(
         metrics=dict(metrics or {}),
         active=threat_model is ThreatModel.ACTIVE,
         threshold=threshold,
+        max_colluding=max_colluding,
+        graph=graph,
         phase_s=phase_s,
         start_s=start_s,
         transport=transport,

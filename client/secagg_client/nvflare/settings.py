@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from secagg.config import METRICS, MIN_COHORT, Deadlines, RoundConfig, ThreatModel
+from secagg.config import MAX_GRINDING_S, METRICS, MIN_COHORT, Deadlines, Graph, RoundConfig, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.integers import Integers
 from secagg.encoding.pipeline import Pipeline
@@ -34,6 +34,8 @@ class Settings:
     metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     active: bool = False
     threshold: int = 0
+    max_colluding: int = -1
+    graph: str = "complete"
     phase_s: float = 60.0
     start_s: float = 120.0
     transport: Transport = FLARE
@@ -42,12 +44,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         numbers = ("phase_s", "start_s") if self.clip is None else ("phase_s", "start_s", "clip")
-        settle(self, integers=("max_weight", "value_bits", "threshold"), numbers=numbers)
+        settle(self, integers=("max_weight", "value_bits", "threshold", "max_colluding"), numbers=numbers)
         for name in ("phase_s", "start_s"):
             if not 0.1 <= getattr(self, name) <= MAX_PHASE_S:
                 raise ConfigError(f"{name} must be 0.1 to {MAX_PHASE_S:.0f} seconds, not {getattr(self, name)}")
         if self.pipeline and (self.clip is not None or self.max_weight != 1):
             raise ConfigError("a pipeline has a clip and weights of its own; leave clip and max_weight out")
+        if self.graph not in {"complete", "auto"}:
+            raise ConfigError(f"graph is 'complete' or 'auto', not {self.graph!r:.80}")
         if self.transport not in {FLARE, SIDECAR}:
             raise ConfigError(f"transport is {FLARE!r} or {SIDECAR!r}, not {self.transport!r}")
         if [self.transport == SIDECAR] * 2 != [bool(self.control), bool(self.coordinator)]:
@@ -118,9 +122,15 @@ class Settings:
             encoding=encoding,
             max_participants=sites,
             threshold=self.threshold,
+            max_colluding=self.max_colluding,
+            graph="auto" if self.graph == "auto" else Graph.COMPLETE,
             model_digest=model_digest,
             threat_model=ThreatModel.ACTIVE if self.active else ThreatModel.SEMI_HONEST,
-            deadlines=Deadlines(join_s=MAX_PHASE_S, advertise_keys_s=MAX_PHASE_S),
+            deadlines=Deadlines(
+                join_s=MAX_PHASE_S,
+                # on a ring keys may not be collected for longer
+                advertise_keys_s=MAX_GRINDING_S if self.graph == "auto" and self.active else MAX_PHASE_S,
+            ),
             release_to_participants=False,
             purpose=purpose,
         )

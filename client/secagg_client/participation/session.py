@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, Final
 
 from secagg.aggregates import Aggregate, GroupedAggregate, decoded_into, plan_of
-from secagg.config import RoundConfig
+from secagg.config import MAX_GRINDING_S, RoundConfig, ThreatModel
 from secagg.context import Round, RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
@@ -82,6 +82,9 @@ from secagg_client.participation.outputs import Output, copied_to, in_place_of
 from secagg_client.participation.results import Offer, RoundResult, with_arrays
 from secagg_client.participation.state_folder import StateFolder
 from secagg_client.participation.terms import ClosableBackend, Contribution, Terms
+
+_AFTER_KEYS_S: Final = 60.0
+"""After the phase of keys the list is made and sent."""
 
 LEAVE_TIMEOUT_S: Final = 10.0
 """How long it may take to tell the coordinator that we leave, retries included. Where hundreds leave at the same time,
@@ -220,10 +223,12 @@ class Participation:
     ) -> Flow[RoundResult]:
         """From `reply` on. Every check of our own side came before; the protocol's own are in `Participant`."""
         while (call := self._call(offer, reply)).row.answers is not RECEIPT:
-            self._advertising = call.row is ADVERTISE
+            self._advertising, asked_s = call.row is ADVERTISE, self._terms.clock()
             parts = yield call
             came = tuple(parts)
             answer = call.read(parts)
+            if self._advertising:
+                _check_waited(offer.config, self._terms.clock() - asked_s)
             self._advertising = False
             self._learn(answer)
             self._keep(offer, participant, came)  # check: kept-before-it-is-answered
@@ -513,3 +518,23 @@ def _check_aggregate(named: tuple[str, ...], digest: bytes, survivors: tuple[str
         raise ProtocolViolation("the aggregate names other survivors than we agreed on", culprit=COORDINATOR)
     if digest != receipt.sums_digest:  # check: C31
         raise AuthenticationError("the aggregate is not the one that our receipt certifies", culprit=COORDINATOR)
+
+
+def _check_waited(config: RoundConfig, waited_s: float) -> None:
+    """Refuse a list of members that took too long: a coordinator that lies could have tried so many of them that one
+    gives a ring that it likes.
+
+    Args:
+        config: of the round.
+        waited_s: seconds from our keys to the list.
+
+    Raises:
+        ProtocolViolation: longer than any round on a ring collects keys, with a minute for what comes after.
+    """
+    on_ring = config.ring is not None and config.threat_model is ThreatModel.ACTIVE
+    if on_ring and waited_s > MAX_GRINDING_S + _AFTER_KEYS_S:  # check: waited-for-the-ring
+        raise ProtocolViolation(
+            f"the list of members came {waited_s:.0f} s after our keys; on a ring keys are collected for "
+            f"{MAX_GRINDING_S:.0f} s at most",
+            culprit=COORDINATOR,
+        )

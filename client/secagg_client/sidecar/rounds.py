@@ -6,7 +6,7 @@ from dataclasses import replace
 from threading import Event, Lock, Thread
 
 from secagg.aggregates import Aggregate, GroupedAggregate
-from secagg.config import Deadlines, RoundConfig
+from secagg.config import MAX_GRINDING_S, Deadlines, RoundConfig, ThreatModel
 from secagg.errors import AbortReason, RoundAborted, SecAggError
 from secagg_client.sync.control import ControlClient
 
@@ -49,7 +49,8 @@ class SidecarRound:
             LedgerError: the task's privacy ledger is damaged, or cannot be written.
             TransportError: the coordinator cannot be reached.
         """
-        self.config = replace(config, deadlines=joining_within(config.deadlines, patience_s))
+        on_ring = config.ring is not None and config.threat_model is ThreatModel.ACTIVE
+        self.config = replace(config, deadlines=joining_within(config.deadlines, patience_s, on_ring=on_ring))
         self.dropped: dict[Peer, str] = {}
         self._control = control
         self._names = dict(names)
@@ -120,9 +121,16 @@ class SidecarRound:
             self._when_over()
 
 
-def joining_within(deadlines: Deadlines, patience_s: float) -> Deadlines:
+def joining_within(deadlines: Deadlines, patience_s: float, *, on_ring: bool) -> Deadlines:
     """The same time limits, but as long for joining as clients may train. The phase of joining ends before, when all
     have come who are expected and not gone.
+
+    Args:
+        deadlines: of the round.
+        patience_s: how long clients may train.
+        on_ring: the round has a ring, and its coordinator may lie: once the first client has come, keys are collected
+            for ten minutes at most.
     """
     most = min(max(patience_s, 0.001), 604_800.0)
-    return replace(deadlines, advertise_keys_s=max(deadlines.advertise_keys_s, most), join_s=most)
+    keys = max(deadlines.advertise_keys_s, most)
+    return replace(deadlines, advertise_keys_s=min(keys, MAX_GRINDING_S) if on_ring else keys, join_s=most)

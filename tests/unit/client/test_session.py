@@ -36,6 +36,7 @@ from secagg.errors import (
 )
 from secagg.messages import AdvertiseKeys, LeaveReason, ParticipantId
 from secagg.policy import Policy
+from secagg.roster import COORDINATOR
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.calls import ADVERTISE, CHECK, FETCH_AGGREGATE, REVEAL, SEND_INPUT, SHARE, Call
@@ -43,7 +44,7 @@ from secagg.wire.configuration import encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.conversing import LENIENT, Conversation, in_bytes, make_contribution, make_terms, makes, weighted_mean
-from tests.rounds import ACTIVE, SEMI_HONEST, make_config
+from tests.rounds import ACTIVE, NOW, SEMI_HONEST, make_config
 
 NAMES = participant_names(5)
 VICTIM = NAMES[1]
@@ -224,6 +225,41 @@ def test_an_update_that_does_not_fit_the_round_is_refused_before_it_is_joined(
     assert participation.leave_call(caught.value) is None
     # The caller may mend the update and take part in the same round.
     assert Participation(terms, make_contribution(config, 1), offer).advance(None) is not None
+
+
+def on_a_ring(threat_model: ThreatModel) -> tuple[Participation, list[float]]:
+    """One that has sent its keys in a round on a ring, and its clock."""
+    config = replace(make_config(400, threat_model, threshold=300, max_colluding=4), graph="auto")
+    assert config.ring is not None
+    now = [NOW]
+    terms = replace(make_terms(VICTIM), clock=lambda: now[0])
+    offer = Offer(RoundId(bytes(16)), config, encode_config(config))
+    contribution = Contribution(update=GOOD, weight=1, model_digest=config.model_digest)
+    participation = Participation(terms, contribution, offer)
+    call = participation.advance(None)
+    assert call is not None
+    assert call.row is ADVERTISE
+    return participation, now
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "threat_model", "says"),
+    [(661.0, ACTIVE, "661 s after our keys"), (659.0, ACTIVE, "another graph"), (661.0, SEMI_HONEST, "another graph")],
+)
+def test_a_list_of_members_that_took_longer_than_keys_are_collected_on_a_ring_is_refused(
+    waited_s: float, threat_model: ThreatModel, says: str
+) -> None:
+    """A coordinator that lies could have tried so many lists that the ring is as it likes. What comes here is no list
+    for a ring, so it is refused in any case; for which reason tells whether the time was looked at.
+    """
+    participation, now = on_a_ring(threat_model)
+    now[0] += waited_s
+    with pytest.raises(ProtocolViolation, match=says) as refused:
+        participation.advance(deque([pb.RosterPart().SerializeToString()]))
+    assert refused.value.culprit == COORDINATOR
+    leave = participation.leave_call(refused.value)
+    assert leave is not None
+    assert leave.leave.reason is LeaveReason.REFUSED
 
 
 def test_a_missing_array_is_named() -> None:

@@ -7,17 +7,19 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
 import structlog
 from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.calls.statuses import STATUS
+from secagg_server.notifier import Notifier
 from secagg_server.observability.logs import LogListener, only_plain_values
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds import processes
 from secagg_server.rounds.grouped import GroupedRound
-from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.hosted import TOLD_EVERY_S, HostedRound
 from secagg_server.rounds.processes import Processes
 from secagg_server.rounds.unmasking import Unmasking
 from secagg_server.storage.memory import MemoryJournal, MemoryStore
@@ -684,3 +686,21 @@ def test_who_left_is_refused_until_another_process_of_it_has_joined() -> None:
     there.check_there(PEOPLE[1])
     there.came_back(PEOPLE[0])
     there.check_there(PEOPLE[0])
+
+
+async def test_who_watches_is_told_together_what_comes_shortly_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twin of it: without the pause each message of a large cohort would wake everybody who watches."""
+    pauses: list[float] = []
+    several = Notifier.several
+
+    def noting(self: Notifier, items: Any, over: Any, seen: int = 0, pause_s: float = 0.0) -> Any:
+        pauses.append(pause_s)
+        return several(self, items, over, seen, pause_s)
+
+    monkeypatch.setattr(Notifier, "several", noting)
+    scene = Scene()
+    scene.hosted.watch()
+    assert pauses == [TOLD_EVERY_S]
+    assert TOLD_EVERY_S > 0

@@ -93,7 +93,11 @@ class RoundsSetting:
             threshold=cohort.threshold,
             max_colluding=cohort.max_colluding,
             graph=cohort.graph,
-            deadlines=Deadlines() if limit is None else Deadlines(limit, limit, limit, limit, limit, 0.0),
+            deadlines=(
+                Deadlines.for_cohort(self.participants)
+                if limit is None
+                else Deadlines(limit, limit, limit, limit, limit, 0.0)
+            ),
         )
 
 
