@@ -21,7 +21,7 @@ def test_adapters(tmp_path: Path, page: Code) -> None:
     plain = accuracies(play(machine, "lora/plain"))
     assert secure[0] == plain[0] < 0.2
     assert secure[-1] > 0.7
-    assert max(abs(a - b) for a, b in zip(secure, plain, strict=True)) <= 0.01  # 3 of 297 images
+    assert max(abs(a - b) for a, b in zip(secure, plain, strict=True)) < 0.0115  # 3 of 297 images; both are rounded
 
 
 def accuracies(told: str) -> list[float]:
