@@ -20,7 +20,7 @@ SECONDS_EACH ?= 10
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 TYPESCRIPT := client/typescript
 # What a participant reads and writes: the messages of the data plane, and what it saves.
-TYPESCRIPT_PROTOS := $(addprefix secagg/wire/v1/,config.proto data_plane.proto errors.proto saved_state.proto)
+TYPESCRIPT_PROTOS := $(addprefix secagg/wire/v1/,config.proto data_plane.proto errors.proto gateway.proto saved_state.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo redteam test fuzz frameworks typescript deployment lint format docs lock proto sync chart vectors clean
@@ -47,7 +47,7 @@ typescript: $(INSTALLED) $(TYPESCRIPT)/src/wire/.generated ## Test the participa
 	cd $(TYPESCRIPT) && npm test
 	$(BIN)/pytest tests/typescript
 
-deployment: $(INSTALLED) $(CHECKERS) $(HELM) ## Test image, chart, units, dashboards and pages; needs docker, promtool, chromium, systemd-analyze
+deployment: $(INSTALLED) $(CHECKERS) $(HELM) $(TYPESCRIPT)/src/wire/.generated ## Test image, chart, units, dashboards and pages; needs docker, promtool, chromium, systemd-analyze
 	$(BIN)/pytest tests/deployment
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy --strict

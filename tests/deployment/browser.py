@@ -90,11 +90,11 @@ class Browser:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """Open a window."""
+def browser(*arguments: str) -> Iterator[Browser]:
+    """Open a window. Args: arguments: for the browser, beside the usual ones."""
     options = Options()
     options.binary_location = program("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server", *arguments):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))

@@ -318,6 +318,9 @@ async def test_a_stranger_asks_a_few_times(tmp_path: Path, monkeypatch: pytest.M
 
         assert [await ask() for _ in range(9)] == [204] * 8 + [403]
         assert await link.over()
+        link = await peer.link()
+        assert (await peer.describe(link, origin=PAGE)).status == 200
+        assert [await ask() for _ in range(9)] == [204] * 9, "who has shown a token asks as often as it calls"
         without_check(monkeypatch, Application, "_preflight", "strange-requests")
         link = await peer.link()
         assert [await ask() for _ in range(9)] == [204] * 9

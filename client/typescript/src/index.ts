@@ -4,6 +4,7 @@ export type { Policy } from "./config.js";
 export type { Update } from "./encoding.js";
 export * from "./errors.js";
 export { CallFailed } from "./failures.js";
+export { type GatewayOptions, GatewayTransport } from "./gateway.js";
 export type { Kept, StateStore } from "./kept.js";
 export { Memory, type Sum } from "./memory.js";
 export { type ModelArray, digestModel } from "./model.js";

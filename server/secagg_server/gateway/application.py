@@ -262,7 +262,9 @@ class Application:
 
     def _preflight(self, request: "_Request") -> Reply:
         """Whether a page may call. Without a known origin no browser asks."""
-        if request.connection.requests > MAX_STRANGE_REQUESTS or not request.origin:  # check: strange-requests
+        connection = request.connection
+        strange = not connection.caller and connection.requests > MAX_STRANGE_REQUESTS
+        if strange or not request.origin:  # check: strange-requests
             raise Refused.because(403, "this gateway is for participants")
         allowed = {
             b"access-control-allow-methods": b"POST",
