@@ -329,6 +329,7 @@ HABITS: Final = (
     Mutant("reveals the other kind of share", _changed(unmask, "reveal", _both_of_one), "live-semi-honest/1"),
     Mutant("reveals no share of one owner", _changed(unmask, "reveal", _one_less), "live-semi-honest/1"),
     Mutant("signs nothing", _instead(Membership, "sign", lambda *_: b""), "live-active/1"),
+    Mutant("adds one to every value of noise", _changed(adapter.Joined, "_encoded", _louder), "live-noise/1"),
     Mutant("adds one to every value", _changed(adapter.Joined, "_encoded", _louder), "live-integers-semi-honest/1"),
     Mutant(
         "believes that every id is a group's",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -135,6 +135,33 @@ def test_a_live_round_tells_what_went_wrong(kind: str, change: Callable[[Any], A
     [judged] = judge([case], InProcess(spoils(kind, change)), frozenset(Feature), {})  # type: ignore[arg-type]
     assert judged.verdict is Verdict.FAILED
     assert text in judged.text
+
+
+class Noting(InProcess):
+    """Two places that note what each was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    @cached_property
+    def other(self) -> "Noting":
+        return Noting()
+
+    def take(self, count: int) -> list[InProcess]:
+        places: list[InProcess] = [self, self.other]
+        return places[:count]
+
+    def ask(self, request: dict[str, Any]) -> lines.Answer:
+        self.asked.append(request["do"])
+        return super().ask(request)
+
+
+def test_a_moved_round_goes_from_process_to_process() -> None:
+    places = Noting()
+    every()["live-moved-active"].play(places)  # type: ignore[arg-type]
+    assert places.asked == ["join", "save", "restore", "receive", "save", "restore", "receive"]
+    assert places.other.asked == ["restore", "receive", "save", "restore", "receive", "save"]
 
 
 def test_who_cannot_round_as_it_is_told_may_be_off_by_one_and_no_more() -> None:
