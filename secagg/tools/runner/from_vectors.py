@@ -1,9 +1,16 @@
 """The cases of proto/vectors that one participant can play: whole rounds, and what it must refuse."""
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Final
 
+import numpy as np
+from google.protobuf.message import DecodeError as ProtobufError
+
+from secagg.config import DIGEST_SIZE
+from secagg.roster import COORDINATOR
 from secagg.tools.conformance import fixtures, vectors
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.replay import archive
@@ -12,6 +19,8 @@ from secagg.tools.runner.cases import Case, Programs, Unlike, refused_as, said
 from secagg.tools.runner.lines import Answer, Believes, Feature, Sends
 from secagg.tools.runner.needs import needs_of, needs_of_round
 from secagg.tools.runner.program import Program
+from secagg.wire.configuration import decode_config
+from secagg.wire.v1 import config_pb2
 
 _OFFERED: Final = ("round-active", "dahlia")
 """The round, and who is offered another configuration of it."""
@@ -24,10 +33,14 @@ def cases() -> Iterator[Case]:
         match vector["kind"]:
             case "round":
                 yield from _rounds(name, vector)
-            case "failure" if vector["steps"][0]["at"] != "coordinator":
+            case "failure" | "variation" if vector["steps"][0]["at"] != "coordinator":
                 yield _case(name, vector, _needs(vector["round"]) | {Feature.REPLAY}, _failure)
             case "offer":
                 yield _case(name, vector, needs_of(bytes.fromhex(vector["config"])) | {Feature.SIGNED}, _offer)
+            case "bounds":
+                yield from _offers(name, [case for case in vector["cases"] if "error" in case])
+            case "policies":
+                yield from _offers(name, vector["cases"])
             case "ending" | "aggregate":
                 needs = _needs(vector["round"]) | {Feature.REPLAY, Feature.RESULTS}
                 yield _case(name, vector, needs, _ending if vector["kind"] == "ending" else _aggregate)
@@ -44,7 +57,15 @@ def _needs(round_: str) -> frozenset[Feature]:
 
 
 def _case(name: str, vector: Document, needs: frozenset[Feature], play: Callable[[Document, Programs], None]) -> Case:
-    return Case(name, vector["title"], vector["check"], needs, partial(play, vector))
+    return Case(name, vector["title"], vector.get("check", ""), needs, partial(play, vector))
+
+
+def _offers(name: str, offered: list[Document]) -> Iterator[Case]:
+    """Configurations under a policy, most of which are refused. A case's number is made of its title."""
+    for case in offered:
+        number = f"{name}-{re.sub('[^a-z0-9]+', '-', case['title'].lower()).strip('-')}"
+        needs = needs_of(bytes.fromhex(case["config"])) | {Feature.SIGNED}
+        yield Case(number, case["title"], case.get("check", "C3"), needs, partial(_bound, case))
 
 
 def _rounds(name: str, vector: Document) -> Iterator[Case]:
@@ -132,6 +153,29 @@ def _offer(vector: Document, programs: Programs) -> None:
         | {"purpose": vector.get("purpose", "train")}
     )
     refused_as(answer, vector["expect"]["error"], vector["expect"].get("culprit"))
+
+
+def _bound(case: Document, programs: Programs) -> None:
+    [program], (name, participant) = programs.take(1), _OFFERED
+    request = requests.join(_load(name), participant, replayed=False, terms={"policy": case.get("policy", {})})
+    read = config_pb2.RoundConfig()
+    with suppress(ProtobufError):
+        read.ParseFromString(bytes.fromhex(case["config"]))
+    offered = {"config": case["config"], "purpose": read.purpose or request["purpose"]}
+    if len(read.model_digest) == DIGEST_SIZE:
+        offered["model_digest"] = read.model_digest.hex()
+    if "error" in case:
+        refused_as(
+            program.ask(request | offered), case["error"], None if case["error"] == "DecodeError" else COORDINATOR
+        )
+        return
+    schema = decode_config(bytes.fromhex(case["config"])).schema
+    offered["update"] = {array.name: np.zeros(array.shape, array.dtype).tobytes().hex() for array in schema.arrays}
+    answer = program.ask(request | offered)
+    if not case["taken"]:
+        refused_as(answer, "PolicyViolation", COORDINATOR)
+    elif not isinstance(answer, Sends):
+        raise Unlike(f"{said(answer)}; the policy allows this round")
 
 
 def _ending(vector: Document, programs: Programs) -> None:
