@@ -26,7 +26,7 @@ import type { RoundConfig } from "./wire/secagg/wire/v1/config_pb.js";
 import {
   AdvertiseKeysSchema, AdvertiseRequestSchema, CertifyRequestSchema, CheckRequestSchema, ConsistencyCheckSchema, DescribeRequestSchema,
   type Description, DescriptionSchema, FetchAggregateRequestSchema, FindRoundRequestSchema, InputProgressReplySchema, InputProgressRequestSchema,
-  LeaveReason, LeaveRequestSchema, RoundOfferPartSchema,
+  LeaveReason, LeaveReplySchema, LeaveRequestSchema, RoundOfferPartSchema,
 } from "./wire/secagg/wire/v1/data_plane_pb.js";
 
 const MIB = 2 ** 20;
@@ -457,8 +457,19 @@ class TakingPart {
     });
     this.#client.leaving.add(leaving);
     // The round goes on without us in any case when its deadline passes.
-    await leaving.catch(() => undefined);
+    const answer = await leaving.catch(() => undefined);
     this.#client.leaving.delete(leaving);
+    if (entry !== undefined && answer !== undefined && error instanceof RemoteError) this.#judge(error, entry.accused, answer);
+  }
+
+  /** Name the sender of the entry that we refused, if the coordinator shows that it signed it. */
+  #judge(error: RemoteError, sender: string, answer: readonly Uint8Array[]): void {
+    try {
+      const dealt = parseParts(LeaveReplySchema, answer)[0]!.dealt;
+      if (dealt !== undefined && this.#participant!.proven(dealt.digests, dealt.signature)) error.culprit = sender;
+    } catch (malformed) {
+      if (!(malformed instanceof DecodeError)) throw malformed; // nothing is shown
+    }
   }
 }
 

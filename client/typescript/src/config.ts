@@ -43,7 +43,7 @@ function knownFields(message: Message): void {
 }
 
 function known(enumeration: object, value: number): void {
-  if (!(value in enumeration)) throw new DecodeError(`the enum value ${value} is not known`);
+  if (!(value in enumeration) || value === 0) throw new DecodeError(`the enum value ${value} is not known, or unspecified`);
 }
 
 /** Parse a configuration (C1, C98). Raises `DecodeError`. */
@@ -61,6 +61,11 @@ export function parseConfig(bytes: Uint8Array): RoundConfig {
     known(HomomorphicScheme, config.homomorphic.scheme);
     known(Custody, config.homomorphic.custody);
   }
+  // What says how a round is read is there once, and whole.
+  const codes = [config.encoding, config.pipeline || undefined, config.integers].filter((code) => code !== undefined);
+  if (codes.length > 1) throw new DecodeError("more than one of encoding, pipeline and integers");
+  if ((config.graph === Graph.COMPLETE) !== (config.ring === undefined)) throw new DecodeError("ring belongs to GRAPH_RING");
+  if (config.arrays.some((array) => (array.min === undefined) !== (array.max === undefined))) throw new DecodeError("an array has min and max, or neither");
   return config;
 }
 
@@ -87,9 +92,8 @@ function checkArrays(config: RoundConfig): bigint {
     demand(within(utf8(array.name).length, 1, 512), "the name of an array needs 1 to 512 bytes");
     demand(array.shape.length <= 32 && array.shape.every((side) => side >= 1n), "an array has at most 32 sides, each at least 1");
     const float = FLOATS.includes(array.dtype);
-    demand(array.dtype !== Dtype.UNSPECIFIED && float === !config.integers, "an array has a dtype that does not fit");
+    demand(float === !config.integers, "an array has a dtype that does not fit");
     demand(array.range === undefined || (float && within(array.range, 2 ** -64, 2 ** 64)), "a range is 2^-64 to 2^64, for floats");
-    demand((array.min === undefined) === (array.max === undefined), "an array has min and max, or neither");
     demand(array.min === undefined || !float, "min and max are for integers");
     values += array.shape.reduce((product, side) => product * side, 1n);
     demand(values < 2n ** 32n + 1n, "the vector is longer than 2^32");
@@ -125,15 +129,12 @@ export function checkConfig(config: RoundConfig): Round {
   const { maxParticipants: n, threshold: t, maxColluding: c } = config;
   demand(within(n, 3, 10_000) && within(t, 3, n) && c < n, "3 <= threshold <= max_participants <= 10,000");
   demand(t - c >= 2, "threshold - max_colluding is below 2");
-  demand(config.threatModel !== ThreatModel.UNSPECIFIED && config.suite !== Suite.UNSPECIFIED, "an enum is unspecified");
-  demand(config.graph !== Graph.UNSPECIFIED, "graph is unspecified");
   const active = config.threatModel === ThreatModel.ACTIVE;
   const complete = config.graph === Graph.COMPLETE;
   demand(!((active || config.certify) && complete) || 2 * t > n + c, "2·threshold must be above max_participants + max_colluding");
   demand(!config.certify || active || config.homomorphic !== undefined, "certify needs signed messages");
   demand(config.purpose === "" || /^[a-z0-9_-]{1,64}$/.test(config.purpose), "purpose is 1 to 64 of a-z 0-9 _ -");
   demand(config.releaseToCoordinator || config.homomorphic !== undefined, "release_to_coordinator is not set");
-  demand(complete === (config.ring === undefined), "ring belongs to GRAPH_RING");
   if (config.ring) safeRing(config.ring, config);
   checkDeadlines(config);
   checkGroups(config);
@@ -146,8 +147,8 @@ export function checkConfig(config: RoundConfig): Round {
   let width: number;
   if (config.integers) {
     const bounds = integerBounds(config);
-    for (const { min, max } of [config.integers, ...bounds]) {
-      demand(min >= -(2n ** 62n) && min < max && max <= 2n ** 62n, "-2^62 <= min < max <= 2^62");
+    for (const { min, max } of [config.integers, ...bounds]) demand(min >= -(2n ** 62n) && min < max && max <= 2n ** 62n, "-2^62 <= min < max <= 2^62");
+    for (const { min, max } of bounds) {
       const most = BigInt(n) * (magnitude(min) > magnitude(max) ? magnitude(min) : magnitude(max));
       demand(most < 2n ** 63n, "sums of integers must stay below 2^63");
     }

@@ -14,7 +14,7 @@ export class InputError extends LocalError {}
 export class RemoteError extends SecAggError {
   constructor(
     message: string,
-    readonly culprit?: string,
+    public culprit?: string,
   ) {
     super(message);
   }

@@ -119,6 +119,22 @@ export class Participant {
     this.advertiseKeys = first.reply;
   }
 
+  /**
+   * Whether the coordinator shows that the sender of the refused entry signed it: the digests of all that it dealt, and its
+   * signature. Without that nobody is named, because the coordinator may have changed the entry.
+   */
+  proven(digests: Uint8Array, signature: Uint8Array): boolean {
+    const { roster, setup: { roundId, configBytes, round, model } } = this.seen;
+    const { refused } = this;
+    const dealer = [...(roster?.peers.values() ?? [])].find(({ entry }) => entry.id === refused?.accused);
+    if (roster === undefined || refused === undefined || dealer?.identity === undefined) return false;
+    const context = contextOf(roundId, configBytes, round.config.modelLater ? new Uint8Array(32) : model);
+    const listed = Array.from({ length: Math.floor(digests.length / 32) }, (_, i) => digests.subarray(32 * i, 32 * (i + 1)));
+    // check: shown-entry
+    if (!listed.some((one) => equal(one, refused.entry))) return false;
+    return verifies(dealer.identity.key, frame(LABEL.dealingSignature, context, roster.digest, refused.accused, digests), signature);
+  }
+
   /** The message that is awaited, or nothing once all is said. */
   get awaits(): MessageName | undefined {
     return this.#state?.awaits;
@@ -175,6 +191,8 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
   function checkRoster(parts: readonly Uint8Array[], nowMs: number): CheckedRoster {
     const messages = parseParts(RosterPartSchema, parts);
     const members = messages.flatMap((m) => m.members);
+    // On a ring the entries may come in any order: the list has the places.
+    if (round.config.ring) members.sort((a, b) => a.index - b.index);
     const listed = messages.flatMap((m) => m.listed);
     const digests = concat(messages.map((m) => m.entryDigests));
     const ring = round.config.ring;
@@ -190,7 +208,6 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
     const least = ring?.minParticipants ?? round.config.threshold;
     if (ids.length < least || ids.length > round.config.maxParticipants) throw violation(`${ids.length} members`);
     if (!ids.every((one, i) => i === 0 || ids[i - 1]! < one)) throw violation("the ids of the roster do not ascend");
-    if (!ascending(entries.map((e) => e.index))) throw violation("the indices of the roster do not ascend");
     const ownIndex = ids.indexOf(id) + 1;
     if (ownIndex === 0) throw violation("we are not on the roster");
     let graph: SparseGraph | undefined;

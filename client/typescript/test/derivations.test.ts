@@ -4,9 +4,10 @@ import test from "node:test";
 
 import { create } from "@bufbuild/protobuf";
 
-import { type Round, contextOf, inputContextOf, parseConfig, checkConfig } from "../src/config.js";
+import { type Round, acceptOffer, contextOf, inputContextOf, parseConfig, checkConfig } from "../src/config.js";
 import { encode, encodeValues, roundingKey, roundingWords } from "../src/encoding.js";
-import { DecodeError, LocalError, ProtocolViolation, SecAggError } from "../src/errors.js";
+import { coordinatorKey, identify } from "../src/certificates.js";
+import { AuthenticationError, DecodeError, LocalError, PolicyViolation, ProtocolViolation, RemoteError, SecAggError } from "../src/errors.js";
 import { LABEL, digest, frame, indices } from "../src/framing.js";
 import { entryDigest, graphContext, rosterDigest, safeRing, sparseGraph, sparseRosterDigest } from "../src/graph.js";
 import { pairwiseMaskKey, selfMaskKey, stride } from "../src/masks.js";
@@ -17,7 +18,7 @@ import { Secret, agree, hkdf, open, publicKey, seal, sign } from "../src/primiti
 import { decode } from "../src/results.js";
 import { isShare, join, split } from "../src/sharing.js";
 import { Dtype, RoundConfigSchema, ThreatModel } from "../src/wire/secagg/wire/v1/config_pb.js";
-import { type Vector, bytes, float, hex, load } from "./vectors.js";
+import { type Vector, bytes, float, hex, load, policyOf } from "./vectors.js";
 
 const secret = (text: string): Secret => new Secret(bytes(text));
 const numbers = (list: Iterable<number | bigint>): string => Array.from(list, String).join();
@@ -230,5 +231,49 @@ test("sums of integers", () => {
   const first = checkConfig(parseConfig(bytes(v.cases[0].config)));
   for (const c of v.refused) {
     assert.throws(() => decode(first, BigUint64Array.from(c.sums, BigInt), 3), ProtocolViolation, c.why);
+  }
+});
+
+test("bounds of configurations", () => {
+  for (const c of load("bounds").cases) {
+    const check = (): Round => acceptOffer(bytes(c.config), modelOf(c), policyOf(), parseConfig(bytes(c.config)).purpose || "train");
+    if (c.error === undefined) {
+      const round = takenOrLeft(check);
+      if (round !== undefined) assert.deepEqual([round.vectorLen, round.ringBits], [c.vector_len, c.ring_bits], c.title);
+    } else assert.throws(check, (e: unknown) => e instanceof RemoteError && (e.constructor.name === c.error || left(e)), c.title);
+  }
+});
+
+const modelOf = (c: Vector): Uint8Array => parseConfig(bytes(c.config)).modelDigest;
+
+/** Whether a round is refused because this client lacks something. */
+const left = (e: unknown): boolean => e instanceof PolicyViolation && e.message.startsWith("this client");
+
+function takenOrLeft(check: () => Round): Round | undefined {
+  try {
+    return check();
+  } catch (e) {
+    if (left(e)) return undefined;
+    throw e;
+  }
+}
+
+test("policies", () => {
+  for (const c of load("policies").cases) {
+    const check = (): Round => acceptOffer(bytes(c.config), modelOf(c), policyOf(c.policy), "train");
+    if (c.taken) takenOrLeft(check);
+    else assert.throws(check, PolicyViolation, c.title);
+  }
+});
+
+test("chains of certificates", () => {
+  const v = load("certificate-chains");
+  for (const c of v.cases) {
+    const chain = c.chain.map(bytes);
+    const check = (): unknown => c.of === "coordinator" ? coordinatorKey(chain, [bytes(v.ca)], v.at_ms) : identify(chain, [bytes(v.ca)], v.at_ms);
+    if (c.taken) {
+      if (c.of === "coordinator") check();
+      else assert.deepEqual([identify(chain, [bytes(v.ca)], v.at_ms).id, identify(chain, [bytes(v.ca)], v.at_ms).organisation], [c.participant_id, c.organisation], c.title);
+    } else assert.throws(check, AuthenticationError, c.title);
   }
 });

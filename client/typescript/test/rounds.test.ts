@@ -97,6 +97,31 @@ test("the end of a round", () => {
   assert.equal(isCertified(participant.seen, receipt, e.result.signatures.map(bytes)), true);
 });
 
+/** Play a vector up to its last step; gives what plays that. */
+function until(f: Vector): () => Uint8Array[] {
+  const v = load(f.round);
+  const at = f.steps.at(-1).at;
+  const memory = new Memory();
+  const p = participantOf(v, at, policyOf(f.policy), memory);
+  const message = (step: Vector): Vector => f.messages[step.message] ?? v.messages[step.message];
+  for (const step of v.steps.slice(0, f.after)) if (step.at === at && step.do === "receive") play(p, v, v.messages[step.message], step);
+  for (const [i, s] of (f.released ?? []).entries()) {
+    if (s.survivors.includes(at)) memory.sums.push({ roundId: String(i), model: v.model_digest, purpose: s.purpose ?? "train", ...s });
+  }
+  for (const step of f.steps.slice(0, -1)) if (step.do === "receive") play(p, v, message(step), step);
+  return () => play(p, v, message(f.steps.at(-1)), f.steps.at(-1));
+}
+
+for (const name of names().filter((n) => n.startsWith("variation-"))) {
+  const f = load(name);
+  if (ROUNDS.includes(f.round) && f.steps.at(-1).at !== "coordinator") {
+    test(name, () => {
+      const last = until(f);
+      assert.deepEqual(last().map(hex), f.steps.at(-1).expect.replies.flat());
+    });
+  }
+}
+
 for (const name of names().filter((n) => n.startsWith("failure-"))) {
   const f = load(name);
   if (f.kind === "ending") {
@@ -118,21 +143,8 @@ for (const name of names().filter((n) => n.startsWith("failure-"))) {
   }
   if (f.kind === "failure" && ROUNDS.includes(f.round) && f.steps.at(-1).at !== "coordinator") {
     test(name, () => {
-      const v = load(f.round);
-      const at = f.steps.at(-1).at;
-      const policy = policyOf(f.policy);
-      const memory = new Memory();
-      const mine = v.steps.slice(0, f.after).filter((s: Vector) => s.at === at);
-      const p = participantOf(v, at, policy, memory);
-      for (const step of mine) if (step.do === "receive") play(p, v, v.messages[step.message], step);
-      for (const [i, s] of (f.released ?? []).entries()) {
-        if (s.survivors.includes(at)) {
-          memory.sums.push({ roundId: String(i), model: v.model_digest, purpose: s.purpose ?? "train", ...s });
-        }
-      }
-      for (const step of f.steps.slice(0, -1)) if (step.do === "receive") play(p, v, f.messages[step.message] ?? v.messages[step.message], step);
-      const last = f.steps.at(-1);
-      refused(f, () => play(p, v, f.messages[last.message] ?? v.messages[last.message], last));
+      const last = until(f);
+      refused(f, last);
     });
   }
   if (f.kind === "offer") {
