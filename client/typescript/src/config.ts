@@ -124,8 +124,7 @@ export function checkConfig(config: RoundConfig): Round {
   demand(config.modelDigest.length === 32, "model_digest needs 32 bytes");
   const unnamed = config.modelDigest.every((byte) => byte === 0);
   demand(!config.modelLater || (unnamed && !config.homomorphic), "model_later needs a digest of zeros and a masked round");
-  const codes = [config.encoding, config.pipeline || undefined, config.integers].filter((code) => code !== undefined);
-  demand(codes.length === 1, "exactly one of encoding, pipeline and integers");
+  demand(config.encoding !== undefined || config.pipeline !== "" || config.integers !== undefined, "exactly one of encoding, pipeline and integers");
   const { maxParticipants: n, threshold: t, maxColluding: c } = config;
   demand(within(n, 3, 10_000) && within(t, 3, n) && c < n, "3 <= threshold <= max_participants <= 10,000");
   demand(t - c >= 2, "threshold - max_colluding is below 2");

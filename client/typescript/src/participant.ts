@@ -69,8 +69,10 @@ function wellFormed(holds: boolean, what: string): void {
   if (!holds) throw new DecodeError(what);
 }
 
+const within = (index: number): boolean => index >= 1 && index <= 10_000;
+
 function checkIndices(values: readonly number[], what: string): void {
-  wellFormed(values.every((i) => i >= 1 && i <= 10_000), `${what}: an index is not 1 to 10,000`);
+  wellFormed(values.every(within), `${what}: an index is not 1 to 10,000`);
   wellFormed(new Set(values).size === values.length, `${what}: an index comes twice`);
 }
 
@@ -196,7 +198,7 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
     const listed = messages.flatMap((m) => m.listed);
     const digests = concat(messages.map((m) => m.entryDigests));
     const ring = round.config.ring;
-    checkIndices(members.map((m) => m.index), "Roster");
+    wellFormed(members.every((m) => within(m.index)), "Roster: an index is not 1 to 10,000");
     const entries: Entry[] = members.map((m) => {
       wellFormed(ID.test(m.participantId), "an id is malformed");
       const keys = checkKeys(m.keys);
@@ -424,6 +426,7 @@ function entriesOf(messages: readonly { readonly peers: number[]; readonly entri
   const found = messages.flatMap(({ peers: some, entries }) => {
     if (some.length === 0) wellFormed(entries.length === 0, "entries of nobody");
     else size ??= entries.length / some.length;
+    wellFormed(size === undefined || Number.isInteger(size), "entries are cut");
     wellFormed(some.length === 0 || (entries.length === some.length * size! && size! <= ENTRY_BYTES), "entries are not of one size");
     return some.map((peer, i) => ({ peer, sealed: entries.subarray(i * size!, (i + 1) * size!) }));
   });

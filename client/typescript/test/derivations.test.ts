@@ -18,7 +18,7 @@ import { Secret, agree, hkdf, open, publicKey, seal, sign } from "../src/primiti
 import { decode } from "../src/results.js";
 import { isShare, join, split } from "../src/sharing.js";
 import { Dtype, RoundConfigSchema, ThreatModel } from "../src/wire/secagg/wire/v1/config_pb.js";
-import { type Vector, bytes, float, hex, load, policyOf } from "./vectors.js";
+import { type Vector, bytes, float, hex, load, names, policyOf } from "./vectors.js";
 
 const secret = (text: string): Secret => new Secret(bytes(text));
 const numbers = (list: Iterable<number | bigint>): string => Array.from(list, String).join();
@@ -234,7 +234,7 @@ test("sums of integers", () => {
   }
 });
 
-test("bounds of configurations", () => {
+test("bounds of configurations", { skip: !names().includes("bounds") }, () => {
   for (const c of load("bounds").cases) {
     const check = (): Round => acceptOffer(bytes(c.config), modelOf(c), policyOf(), parseConfig(bytes(c.config)).purpose || "train");
     if (c.error === undefined) {
@@ -258,7 +258,7 @@ function takenOrLeft(check: () => Round): Round | undefined {
   }
 }
 
-test("policies", () => {
+test("policies", { skip: !names().includes("policies") }, () => {
   for (const c of load("policies").cases) {
     const check = (): Round => acceptOffer(bytes(c.config), modelOf(c), policyOf(c.policy), "train");
     if (c.taken) takenOrLeft(check);
@@ -266,7 +266,7 @@ test("policies", () => {
   }
 });
 
-test("chains of certificates", () => {
+test("chains of certificates", { skip: !names().includes("certificate-chains") }, () => {
   const v = load("certificate-chains");
   for (const c of v.cases) {
     const chain = c.chain.map(bytes);
