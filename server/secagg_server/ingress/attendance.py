@@ -73,6 +73,8 @@ class Doors:
         on_loss: called with each door that is lost.
     """
 
+    possible = True
+
     def __init__(self, config_of: Callable[[RoundId], RoundConfig]) -> None:
         """Args: config_of: the configuration of a round."""
         self.on_loss: Callable[[Door], Awaitable[None]] = _nobody

@@ -11,6 +11,11 @@ from secagg.rounds.doors import Door, no_doors
 class DoorKeeper(Protocol):
     """Knows the doors that are there. Steps of rounds ask it in their threads."""
 
+    @property
+    def possible(self) -> bool:
+        """Whether there can be any."""
+        ...
+
     def attends(self, door: Door) -> bool:
         """Whether the door is there, and was all the time since its life began."""
         ...
@@ -26,6 +31,8 @@ class DoorKeeper(Protocol):
 
 class NoDoors:
     """There are none: everybody comes to the coordinator itself."""
+
+    possible = False
 
     def attends(self, door: Door) -> bool:
         """No door is there."""

@@ -39,8 +39,14 @@ class Demand:
     disk: int
 
     @classmethod
-    def of(cls, config: RoundConfig) -> "Demand":
-        """The demand of a round with `config`, in groups of all groups together."""
+    def of(cls, config: RoundConfig, *, doors: bool = False) -> "Demand":
+        """The demand of a round with `config`, in groups of all groups together.
+
+        Args:
+            config: of the round.
+            doors: whether masked inputs may be added up at other doors, too. One partial sum after the other then
+                stands beside the sum.
+        """
         packed = packed_size(config.vector_len, config.ring_bits)
         memory, vector = config.vector_len * config.ring_dtype.itemsize, packed
         if config.homomorphic is not None:
@@ -53,6 +59,8 @@ class Demand:
             else:
                 memory += 7 * residues + half.total_bytes  # c0, c1, partial decryptions, and what opening them takes
                 vector = upload.total_bytes + half.total_bytes
+        elif doors:
+            memory *= 2
         cohorts = 1 if config.groups is None else config.groups.count
         return cls(memory * cohorts, (vector * config.max_participants + packed) * cohorts)
 

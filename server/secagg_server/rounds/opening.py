@@ -132,6 +132,10 @@ class RoundOpener:
             undo.pop_all()
             return start
 
+    def demand(self, config: RoundConfig) -> Demand:
+        """What a round with `config` needs of this machine."""
+        return Demand.of(config, doors=self._doors.possible)
+
     def _record(self, round_id: RoundId, config_bytes: bytes, opened_s: float, config: RoundConfig) -> RoundRecord:
         one_cohort = config.groups is None or config.groups.number > 0
         seed = Secret(self._rng.token(SEED_SIZE)) if config.central_noise and one_cohort else None
@@ -141,7 +145,7 @@ class RoundOpener:
         """The round is stored first, and its cost planned then: after a crash in between nobody was told of the round,
         and it costs nothing. The audit log has it last, when nothing can fail any more.
         """
-        self._capacity.reserve(record.round_id, Demand.of(config))
+        self._capacity.reserve(record.round_id, self.demand(config))
         undo.callback(self._capacity.release, record.round_id)
         groups = {} if config.groups is None else self._groups_of(record, config.groups.count)
         records = [record, *(made for made, _ in groups.values())]

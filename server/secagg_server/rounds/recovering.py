@@ -23,7 +23,7 @@ from secagg.programs.ledgers.budgets import Charge
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg_server.audit.coordinator import CoordinatorAudit
-from secagg_server.limits.capacity import Capacity, Demand
+from secagg_server.limits.capacity import Capacity
 from secagg_server.observability.facts import RoundLost
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import OpenedRound
@@ -118,7 +118,7 @@ class Recovery:
                 self._store.forget_rounds(found.ids)
                 continue
             if found.open:
-                self._capacity.hold(found.record.round_id, Demand.of(found.config))
+                self._capacity.hold(found.record.round_id, self._opener.demand(found.config))
             charge = self._opener.budgets.resume(found.record.round_id, found.config)
             if found.config.groups is None:
                 fetched = found.kept is not None and found.kept.fetched

@@ -4,9 +4,12 @@ import re
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from secagg_server.ingress.attendance import Doors
+from secagg_server.ingress.keeper import NoDoors
 from secagg_server.limits import capacity
 from secagg_server.limits.capacity import Capacity, Demand, free_disk, free_memory
 from secagg_server.rounds.hosted import HostedRound
@@ -132,6 +135,23 @@ async def test_without_the_check_it_is_opened(
     rounds = rounds_with(capacity_of(*room), tmp_path)
     await rounds.open(fresh(), config)
     await rounds.shut_down()
+
+
+def test_beside_doors_a_partial_sum_has_room_too() -> None:
+    alone = Demand.of(PLAIN)
+    assert Demand.of(PLAIN, doors=True) == Demand(2 * alone.memory, alone.disk)
+    encrypted = RoundSetting(values=1000, dropouts=0, variant=EVERY_VARIANT[1]).config()
+    assert encrypted.homomorphic is not None
+    assert Demand.of(encrypted, doors=True) == Demand.of(encrypted)  # its inputs are at the coordinator
+
+
+async def test_a_coordinator_with_doors_reserves_the_room_of_a_partial_sum(tmp_path: Path) -> None:
+    rounds = rounds_with(capacity_of(Demand.of(PLAIN).memory), tmp_path)
+    rounds.opener._doors = SimpleNamespace(possible=True)
+    with pytest.raises(LimitError, match="bytes of memory"):
+        await rounds.open(fresh(), encode_config(PLAIN))
+    assert Doors.possible
+    assert not NoDoors.possible
 
 
 async def test_a_round_gives_back_what_it_reserved(tmp_path: Path) -> None:
