@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from secagg_server.placing import check_there
+
 from secagg.errors import ConfigError, MissingExtraError, WorkerError
 from secagg.messages import ParticipantId
 from secagg.tools.simulation.hosts import Ask, Host, Spread, Wait
@@ -28,6 +30,7 @@ def joined(address: str) -> Iterator["Cluster"]:
         import ray  # noqa: PLC0415, slow to load, and of an extra
     except ModuleNotFoundError:
         raise MissingExtraError("engine ray", "cluster") from None
+    check_there(address)
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:

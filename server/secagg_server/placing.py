@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from ipaddress import ip_address
+from socket import create_connection
 from threading import Thread
 from types import ModuleType
 from typing import Any, Final
@@ -38,6 +39,8 @@ NAMESPACE: Final = "secagg"
 HEAD: Final = "secagg-head"
 """The name of the actor that says where the link is."""
 
+_REACHED_S: Final = 5.0
+
 _TAKEN_S: Final = 15.0
 """How long the actor of a coordinator that has just ended may still have the name."""
 
@@ -55,6 +58,7 @@ def joined(settings: Settings) -> Iterator[ModuleType]:
         import ray  # noqa: PLC0415, slow to load, and of an extra
     except ModuleNotFoundError:
         raise MissingExtraError("engine ray", "cluster") from None
+    check_there(settings.ray_address or "")
     try:
         context = ray.init(
             address=settings.ray_address,
@@ -78,6 +82,25 @@ def joined(settings: Settings) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def check_there(address: str) -> None:
+    """Refuse an address of a Ray cluster at which nobody listens: Ray itself would try for minutes.
+
+    Args:
+        address: HOST:PORT, or something else that Ray alone can read, such as `auto`.
+
+    Raises:
+        ConfigError: nobody listens there.
+    """
+    try:
+        at = parse_tcp(address)
+    except ConfigError:
+        return
+    try:
+        create_connection((at.host.strip("[]"), at.port), _REACHED_S).close()
+    except OSError as error:
+        raise ConfigError(f"there is no Ray cluster at {address} (ray_address): {error}") from None
 
 
 def check_safe(machines: set[str], dashboard: str, environment: Mapping[str, str]) -> None:

@@ -1,12 +1,14 @@
 """Which Ray clusters are refused, as far as that needs no Ray."""
 
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
+from socket import socket
 
 import pytest
 from pydantic import ValidationError
 from secagg_server import placing
-from secagg_server.placing import check_reachable, check_safe, joined
+from secagg_server.placing import check_reachable, check_safe, check_there, joined
 
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.tools.redteam.self_test.patches import without_check
@@ -47,6 +49,17 @@ def test_workers_of_other_machines_reach_the_link() -> None:
     check_reachable({HERE, THERE}, "0.0.0.0:7444")
     with pytest.raises(ConfigError, match="cannot reach the link"):
         check_reachable({HERE, THERE}, "127.0.0.1:7444")
+
+
+def test_a_cluster_that_is_not_there_is_refused_at_once() -> None:
+    with closing(socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="no Ray cluster"):
+            check_there(address)
+        listening.listen()
+        check_there(address)
+    check_there("auto")
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
