@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from secagg_server.app import RunningServer
+from secagg_server.ingress.worker import RunningWorker
 
 PATIENCE_S = 20.0
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -26,7 +27,7 @@ async def ask(address: str, path: str, **headers: str) -> tuple[int, dict[str, s
     return int(first.split()[1]), {n.lower(): v for n, _, v in (line.partition(": ") for line in rest)}, body.decode()
 
 
-async def metrics_text(server: RunningServer, accept: str = OPENMETRICS) -> str:
+async def metrics_text(server: RunningServer | RunningWorker, accept: str = OPENMETRICS) -> str:
     """What the port says of metrics."""
     assert server.status_address is not None
     status, _, body = await ask(server.status_address, "/metrics", Accept=accept)
@@ -34,7 +35,7 @@ async def metrics_text(server: RunningServer, accept: str = OPENMETRICS) -> str:
     return body
 
 
-async def scrape(server: RunningServer) -> Mapping[Series, float]:
+async def scrape(server: RunningServer | RunningWorker) -> Mapping[Series, float]:
     """Every sample."""
     return samples(await metrics_text(server))
 

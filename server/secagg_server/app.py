@@ -145,6 +145,7 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
         spent=lambda: rounds.opener.budgets.spent(),  # noqa: PLW0108, there are no rounds yet
         faults=lambda: [*filter(None, [renewal.fault]), *rounds.opener.budgets.damaged()],
         audit_head=lambda: audit.head,
+        ingress_workers=lambda: 0 if doors is None else len(doors.there),
     )
 
     async def renewed(fresh: Loaded) -> None:

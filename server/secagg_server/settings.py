@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         "process; none if it is not set, and a free port of loopback with the engine `ray`. Only who has the "
         "coordinator's key is let in.",
     )
+    ingress_status: str | None = Field(
+        None,
+        description="Status port of each ingress worker: HOST:PORT for its metrics and health over HTTP; none if it is "
+        "not set. Port 0 picks a free one.",
+    )
     ingress_listen: str = Field(
         "127.0.0.1:0",
         description="HOST:PORT where each ingress worker listens for participants; port 0 picks a free one.",

@@ -16,6 +16,8 @@ from secagg_server.ingress.credentials import CALLER, LINK, LinkGuard
 from secagg_server.ingress.head import only
 from secagg_server.ingress.link_calls import SERVICE
 from secagg_server.ingress.worker import RunningWorker, running_worker
+from secagg_server.observability import metrics
+from secagg_server.observability.metric_table import OF_WORKERS
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.opening import RoundOpener
 
@@ -29,6 +31,7 @@ from secagg.rounds.doors import Door
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.v1 import link_pb2 as pb
 from tests import stubs
+from tests.scraping import ask, scrape
 from tests.serving import (
     NAMES,
     ROOMY,
@@ -281,6 +284,45 @@ async def test_an_answer_comes_through_before_the_participant_ends_its_requests(
         assert await call.read()
         assert await call.code() is grpc.StatusCode.OK
         answered.set()
+
+
+# --- what is shown of them --------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_shows_its_own_metrics_and_the_head_how_many_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "FRESH_S", 0.0)
+    async with crew(tmp_path, 1, status="127.0.0.1:0") as made:
+        second = await made.hire(ingress_status="127.0.0.1:0", shutdown_grace_s=0.1)
+        at_worker, head = second.status_address, made.stage.server
+        assert at_worker is not None
+        people = await made.open(make_config(5))
+        await asyncio.gather(*(p.play() for p in people))
+        found, of_head = await scrape(second), await scrape(head)
+        assert {name for name, *_ in found} <= {*OF_WORKERS, "secagg_build_info"}
+        sent = "method=SendInput", "outcome=ANSWERED", "plane=data"
+        assert found["secagg_calls_total", *sent] == 2  # the second and the fourth
+        assert found["secagg_connections", "state=speaking"] == 2
+        assert found["secagg_ready",] == 1
+        assert found["secagg_max_calls",] == of_head["secagg_max_calls",]
+        assert found["secagg_certificate_expiry_timestamp_seconds", "certificate=ca"] > time.time()
+        assert found["process_resident_memory_bytes",] > 0
+        assert of_head["secagg_ingress_workers",] == 2
+        second.worker.life, life = None, second.worker.life
+        assert (await ask(at_worker, "/readyz"))[0] == 503
+        assert (await scrape(second))["secagg_ready",] == 0
+        second.worker.life = life
+        assert (await ask(at_worker, "/readyz"))[0] == 200
+        assert (await ask(at_worker, "/healthz"))[0] == 200
+        await made.lose(0)
+        while (await scrape(head))["secagg_ingress_workers",] != 1:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_worker_has_no_status_port_unless_it_is_asked_for(tmp_path: Path) -> None:
+    async with crew(tmp_path, 1) as one:
+        assert one.workers[0].status_address is None
 
 
 # --- who is let in ----------------------------------------------------------------------------------------------------

@@ -41,8 +41,13 @@ from secagg_server.limits.capacity import Capacity
 from secagg_server.network.listening import listen_tcp
 from secagg_server.network.options import OPTIONS
 from secagg_server.network.proxy import ConnectionProxy
+from secagg_server.observability.http import MAX_CONNECTIONS, Answer, StatusPort
 from secagg_server.observability.logs import LogListener
+from secagg_server.observability.metric_table import OF_WORKERS
+from secagg_server.observability.metrics import Metrics
 from secagg_server.observability.observer import Observer
+from secagg_server.observability.state import State
+from secagg_server.observability.status import alive
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.settings import Settings
@@ -71,6 +76,10 @@ class Worker:
         self._capacity = capacity
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
+
+    def ready(self, _: str) -> Answer:
+        """Of the status port: 200 while the head knows this worker, and participants can use it."""
+        return Answer(b"the coordinator is not there\n", status=503) if self.life is None else Answer(b"serving\n")
 
     async def run(self) -> None:
         """Attend for ever.
@@ -162,10 +171,12 @@ class RunningWorker:
     Attributes:
         data_address: HOST:PORT for participants, with the port that it got.
         worker: its side of the link.
+        status_address: HOST:PORT of its status port, with the port that it got; None without one.
         ended: waits until the worker cannot go on, and raises why.
     """
 
     data_address: str
+    status_address: str | None
     worker: Worker
     ended: "asyncio.Task[None]"
 
@@ -177,7 +188,7 @@ async def running_worker(
     """Serve participants for the coordinator whose link is at `head` until the block ends.
 
     Args:
-        settings: of the coordinator; `ingress_listen` is where to listen.
+        settings: of the coordinator; `ingress_listen` is where to listen, and `ingress_status` where metrics are.
         head: HOST:PORT of the link.
         capacity: memory and disk for the vectors of rounds.
         clock: seconds since 1970.
@@ -194,25 +205,48 @@ async def running_worker(
 
     renewal = Renewal(settings, loaded, clock, renewed)
     callers = Callers(loaded.trust, loaded.denied, clock)
-    observer = Observer(LogListener())
+    limiter = CallLimiter(settings.max_calls_per_participant, settings.max_calls)
+    connections = open_files.places(0 if settings.ingress_status is None else MAX_CONNECTIONS)
+    state = State(
+        ready=lambda: worker.life is not None,
+        max_open_rounds=settings.max_open_rounds,
+        max_calls=settings.max_calls,
+        max_connections=connections,
+        max_gateway_connections=0,
+        connections=lambda: proxy.connections,
+        gateway_connections=lambda: (0, 0),
+        calls={"data": lambda: limiter.under_way},
+        expiries=lambda: renewal.loaded.expiries,
+        spent=list,
+        faults=lambda: [*filter(None, [renewal.fault])],
+    )
+    metrics = Metrics(state, shown=OF_WORKERS)
+    observer = Observer(LogListener(), metrics)
     proxy = ConnectionProxy(
         parse_tcp(settings.ingress_listen),
-        places=open_files.places(0),
+        places=connections,
         most_of_one=settings.max_connections_per_participant,
         observer=observer,
     )
     link = Head(head, loaded)
     worker = Worker(link, str(proxy.listens), capacity)
-    data = _data_server(settings, WorkerPlane(link, lambda: worker.life), callers, proxy, observer)
+    data = _data_server(
+        settings, WorkerPlane(link, lambda: worker.life), callers, proxy, limiter=limiter, observer=observer
+    )
+    status = None if settings.ingress_status is None else StatusPort(parse_tcp(settings.ingress_status))
     behind = listen_tcp(
         TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()), "listen"
     )
     await data.start()
     proxy.start(behind.port)
     renewing, attending = started(renewal.run()), started(worker.run())
+    if status is not None:
+        status.start({"/metrics": metrics.answer, "/healthz": alive, "/readyz": worker.ready})
     try:
-        yield RunningWorker(str(proxy.listens), worker, attending)
+        yield RunningWorker(str(proxy.listens), None if status is None else str(status.listens), worker, attending)
     finally:
+        if status is not None:
+            status.stop()
         await ended(renewing, attending)
         proxy.stop()
         await data.stop(settings.shutdown_grace_s)
@@ -220,7 +254,13 @@ async def running_worker(
 
 
 def _data_server(
-    settings: Settings, calls: WorkerPlane, callers: Callers, proxy: ConnectionProxy, observer: Observer
+    settings: Settings,
+    calls: WorkerPlane,
+    callers: Callers,
+    proxy: ConnectionProxy,
+    *,
+    limiter: CallLimiter,
+    observer: Observer,
 ) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=(*OPTIONS, ("grpc.max_concurrent_streams", max(64, 2 * settings.max_open_rounds))),
@@ -229,7 +269,7 @@ def _data_server(
     plane = Plane(
         name="data",
         who=lambda context: callers.of(context)[0].participant,
-        limiter=CallLimiter(settings.max_calls_per_participant, settings.max_calls),
+        limiter=limiter,
         peers=proxy,
         observer=observer,
         read_timeout_s=settings.read_timeout_s,

@@ -1,6 +1,6 @@
 """The metrics of the table as prometheus-client has them: those that are counted, and those that are read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any, Final
 
 import prometheus_client
@@ -31,6 +31,7 @@ READ: Final = frozenset(
         "secagg_max_connections",
         "secagg_gateway_connections",
         "secagg_max_gateway_connections",
+        "secagg_ingress_workers",
         "secagg_certificate_expiry_timestamp_seconds",
         "secagg_ledger_epsilon",
         "secagg_ledger_epsilon_budget",
@@ -47,16 +48,17 @@ _MADE: Final = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
 class Counted:
     """The metrics that are counted."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, shown: Set[str]) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a line more for each
         self._families: dict[str, Any] = {}
         self._series: dict[tuple[str, ...], Any] = {}
         for name, row in METRICS.items():
-            if name not in READ and not name.startswith("process_"):
+            if name in shown and name not in READ and not name.startswith("process_"):
                 more = {"buckets": row.buckets} if row.buckets else {}
                 self._families[name] = _MADE[row.kind](name, row.help, row.labels, registry=registry, **more)
         for series in _known():  # Prometheus sees no increase in what was not there before
-            self.of(*series)
+            if series[0] in shown:
+                self.of(*series)
 
     def of(self, name: str, *labels: str) -> Any:
         """A `Counter`, `Gauge` or `Histogram` with these values of its labels. It is shown from then on."""
@@ -93,30 +95,35 @@ def _known() -> Iterator[tuple[str, ...]]:
             yield "secagg_refusals_total", plane, error.__name__
 
 
-def register_state(registry: CollectorRegistry, state: State) -> None:
+def register_state(registry: CollectorRegistry, state: State, shown: Set[str]) -> None:
     """Show what is true of the coordinator and of its process whenever the registry is read."""
-    registry.register(_Now(state))
+    registry.register(_Now(state, shown))
     registry.register(Process())
 
 
 class _Now(Collector):
     """What is read at each scrape."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, shown: Set[str]) -> None:
         self._state = state
+        self._shown = shown
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Their names, so that they need not be read to be registered."""
-        return [_family(name) for name in sorted(READ)]
+        return [_family(name) for name in sorted(READ & self._shown)]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Read them."""
+        return (family for family in self._all() if family.name in self._shown)
+
+    def _all(self) -> Iterator[GaugeMetricFamily]:
         state = self._state
         yield _family("secagg_build_info", ((__version__,), 1))
         yield _family("secagg_ready", ((), state.ready()))
         yield _family("secagg_max_open_rounds", ((), state.max_open_rounds))
         yield _family("secagg_max_calls", ((), state.max_calls))
         yield _family("secagg_max_connections", ((), state.max_connections))
+        yield _family("secagg_ingress_workers", ((), state.ingress_workers()))
         yield _family("secagg_calls_under_way", *(((plane,), count()) for plane, count in state.calls.items()))
         silent, speaking = state.connections()
         yield _family("secagg_connections", (("silent",), silent), (("speaking",), speaking))

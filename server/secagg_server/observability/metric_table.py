@@ -123,6 +123,7 @@ CALLS: Final[Mapping[str, Metric]] = {
     "secagg_max_gateway_connections": Metric(
         "gauge", "So many connections fit on the gateway: the setting gateway_connections; 0 without a gateway."
     ),
+    "secagg_ingress_workers": Metric("gauge", "Ingress workers that are there."),
     "secagg_connections_closed_total": Metric(
         "counter",
         "Connections of participants that the coordinator closed, or that ended without a call.",
@@ -146,7 +147,10 @@ LEDGERS: Final[Mapping[str, Metric]] = {
 
 PROCESS: Final[Mapping[str, Metric]] = {
     "secagg_build_info": Metric("gauge", "Always 1.", ("version",)),
-    "secagg_ready": Metric("gauge", "1 while both planes serve; 0 while the coordinator starts or shuts down."),
+    "secagg_ready": Metric(
+        "gauge",
+        "1 while both planes serve; 0 while the coordinator starts or shuts down, or while a worker does not reach it.",
+    ),
     "process_cpu_seconds_total": Metric("counter", "Total user and system CPU time spent in seconds."),
     "process_resident_memory_bytes": Metric("gauge", "Resident memory size in bytes."),
     "process_virtual_memory_bytes": Metric("gauge", "Virtual memory size in bytes."),
@@ -168,3 +172,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, Metric]]] = {
 
 METRICS: Final[Mapping[str, Metric]] = {name: row for rows in SECTIONS.values() for name, row in rows.items()}
 """All of them."""
+
+OF_WORKERS: Final = frozenset({*CALLS, *CERTIFICATES, *PROCESS, "secagg_broken_total"}) - {
+    "secagg_ingress_workers",
+    "secagg_gateway_connections",
+    "secagg_max_gateway_connections",
+}
+"""Those that ingress workers show, too, on ports of their own. What concerns rounds is counted by the coordinator."""

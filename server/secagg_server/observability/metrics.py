@@ -1,7 +1,7 @@
 """Counting what happens, for Prometheus. `metric_table` says what each metric counts."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -42,6 +42,7 @@ from secagg_server.observability.facts import (
 from secagg_server.observability.http import Answer
 from secagg_server.observability.kept import KeptAnswers
 from secagg_server.observability.metric_registry import FAILED, NO_REASON, SUM, Counted, register_state
+from secagg_server.observability.metric_table import METRICS
 from secagg_server.observability.state import State
 
 FRESH_S: Final = 0.2
@@ -74,14 +75,17 @@ _Counters = tuple[Counter, Counter, Mapping[CallOutcome, Counter]]
 class Metrics:
     """Counts facts, and answers with what was counted and what is true now."""
 
-    def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, state: State, clock: Callable[[], float] = time.monotonic, *, shown: Set[str] = METRICS.keys()
+    ) -> None:
         """Args:
-        state: of the coordinator.
+        state: of the coordinator, or of an ingress worker.
         clock: seconds, for how old an answer is.
+        shown: names of the metrics.
         """
         self._registry = CollectorRegistry()
-        self._of = Counted(self._registry).of
-        register_state(self._registry, state)
+        self._of = Counted(self._registry, shown).of
+        register_state(self._registry, state, shown)
         self._exposition = Exposition(self._registry)
         self._rounds: dict[RoundId, _UnderWay] = {}  # those with phases: groups, not what they are of
         self._in_groups: dict[RoundId, float] = {}  # when each round in groups was opened

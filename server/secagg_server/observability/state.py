@@ -20,6 +20,7 @@ class State:
         max_gateway_connections: the setting; 0 without a gateway.
         gateway_connections: how many showed no token yet, and how many showed one.
         calls: how many are under way, by plane.
+        ingress_workers: how many are there.
         expiries: what expires when: the server certificate first, then each CA.
         spent: of each task with a privacy ledger, what it has spent.
         faults: what is wrong with files of the coordinator until somebody puts it right.
@@ -38,3 +39,4 @@ class State:
     spent: Callable[[], Sequence[Spent]]
     faults: Callable[[], Sequence[str]]
     audit_head: Callable[[], str] = str
+    ingress_workers: Callable[[], int] = int
