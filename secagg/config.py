@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from secagg.crypto import xwing
+from secagg.crypto.agreement import KeyPair
 from secagg.crypto.mask_stream import MaskCipher
 from secagg.crypto.prg import word_dtype
 from secagg.encoding.calibration import Cohort
@@ -41,6 +43,9 @@ _PURPOSE: Final = re.compile("[a-z0-9_-]{1,64}")
 MAX_PARTICIPANTS: Final = 10_000
 MAX_TASK_BYTES: Final = 128
 MAX_VECTOR_LEN: Final = 2**32
+MAX_HYBRID_NEIGHBOURS: Final = 2000
+"""Neighbours of a participant in a round of the hybrid suite: its shares for so many take 5 MB."""
+
 DIGEST_SIZE: Final = 32
 UNNAMED_MODEL: Final = bytes(DIGEST_SIZE)
 """The model digest in the configuration of a round whose model is named later: 32 zero bytes."""
@@ -70,11 +75,25 @@ class Suite(Enum):
     """The same, but for the masks: AEGIS-128X4, which is faster on processors that have VAES. Coordinator and
     participants need the extra `fast`.
     """
+    XWING_SHA256_AES256 = 3
+    """Key encapsulation X-Wing, which is X25519 and ML-KEM-768 together; masks and encryption AES-256. Whoever records
+    a round and has a quantum computer later does not open it. Messages of keys and shares are longer.
+    """
 
     @property
     def key_size(self) -> int:
         """Size of a key of masks and of encryption, in bytes."""
-        return 16
+        return self.mask_cipher.key_size
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether secrets stay secret as long as one of X25519 and ML-KEM-768 holds."""
+        return self is Suite.XWING_SHA256_AES256
+
+    @property
+    def key_pairs(self) -> type[KeyPair]:
+        """What the key pairs of participants are."""
+        return xwing.HybridKeyPair if self.hybrid else KeyPair
 
     @property
     def mask_cipher(self) -> MaskCipher:
@@ -84,6 +103,19 @@ class Suite(Enum):
                 return MaskCipher.AES_128
             case Suite.X25519_SHA256_AEGIS128X4:
                 return MaskCipher.AEGIS_128X4
+            case Suite.XWING_SHA256_AES256:
+                return MaskCipher.AES_256
+
+    def require(self) -> None:
+        """Refuse a suite that is not installed here.
+
+        Raises:
+            MissingExtraError: it needs the package `aeg`, which is missing or cannot be loaded.
+            ConfigError: it needs ML-KEM-768, which the library of the primitives does not have here.
+        """
+        self.mask_cipher.require()
+        if self.hybrid:
+            xwing.require()
 
 
 class Graph(Enum):
@@ -432,10 +464,16 @@ class RoundConfig:
         profile.blocks(self.vector_len)
 
     def _check_suite(self) -> None:
+        neighbours = self.max_participants - 1 if self.ring is None else self.ring.degree
+        if self.suite.hybrid and neighbours > MAX_HYBRID_NEIGHBOURS:  # check: hybrid-neighbours
+            raise ConfigError(
+                f"with suite {self.suite.name} a participant shares secrets with at most {MAX_HYBRID_NEIGHBOURS} "
+                f'others, not {neighbours}; set graph="auto", or lower max_participants'
+            )
         if self.homomorphic is not None and self.suite is not Suite.X25519_SHA256_AES128:  # check: suite-without-masks
             raise ConfigError(
-                f"a homomorphic round has no masks, and suite {self.suite.name} differs in nothing else; "
-                "leave suite out, or use the masked scheme"
+                f"a homomorphic round has no masks, and its suite is {Suite.X25519_SHA256_AES128.name}, not "
+                f"{self.suite.name}; leave suite out, or use the masked scheme"
             )
 
     def _check_certify(self) -> None:

@@ -63,8 +63,8 @@ class AdvertiseKeys:
     """Round 0, participant: fresh public keys.
 
     Attributes:
-        channel_public_key: 32 bytes, X25519; peers seal shares to it (c_pk).
-        mask_public_key: 32 bytes, X25519; pairwise masks come from it (s_pk). Empty where nothing is masked.
+        channel_public_key: 32 bytes, X25519, or in the hybrid suite 1216, X-Wing; peers seal shares to it (c_pk).
+        mask_public_key: as long; pairwise masks come from it (s_pk). Empty where nothing is masked.
         signature: ECDSA P-256 in DER over label, context, id and both keys; empty if semi-honest.
         certificates: DER, leaf first; empty if semi-honest.
         key_share_commitment: 32 bytes that fix our share of a joint encryption key; empty where there is none.

@@ -38,6 +38,9 @@ class Policy:
             decryptions are not proven correct, ciphertexts are malleable, and it has not been reviewed: a coordinator
             that departs from the protocol may learn more than the sum.
         suites: allowed suites.
+        require_hybrid: refuse rounds whose suite is not hybrid. Whoever records such a round, and can break X25519 one
+            day, opens what participants sent each other in it. Homomorphic rounds have no hybrid suite, so they are
+            refused, too.
         tasks: allowed tasks; None allows every task.
         once_per_model: whether an update of one model goes into sums of one cohort only, and into no further sum once
             the coordinator has said that one came out; as far as the client remembers, and for each purpose. Without
@@ -66,6 +69,7 @@ class Policy:
     custodies: frozenset[Custody] = frozenset(Custody)
     allow_experimental: bool = False
     suites: frozenset[Suite] = frozenset(Suite)
+    require_hybrid: bool = False
     tasks: frozenset[str] | None = None
     once_per_model: bool = False
     require_distributed_noise: bool = False
@@ -102,6 +106,8 @@ class Policy:
             self._refuse(f"threat model {config.threat_model.name} is not allowed")
         if config.suite not in self.suites:
             self._refuse(f"suite {config.suite.name} is not allowed")
+        if self.require_hybrid and not config.suite.hybrid:  # check: hybrid-suite
+            self._refuse(f"suite {config.suite.name} is not hybrid: it does not hold against a quantum computer")
         self._check_scheme(config)
         if config.ring is not None and self.require_complete_graph:  # check: complete-graph
             self._refuse(f"participants share secrets with {config.ring.degree} neighbours on a ring, not with all")

@@ -62,10 +62,12 @@ def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: Advert
             raise _violation("roster indices are not 1 to n")
     else:
         _check_listed(members, roster.listing)
+    sizes = (round_.config.suite.key_pairs.public_size, advertised_sizes(round_.config)[0])
+    if any((len(m.keys.channel_public_key), len(m.keys.mask_public_key)) != sizes for m in members):  # check: C9-size
+        raise _violation("a public key does not have the size that the round's suite says")
+    keys = [key for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)]
     # Unreduced, one key could stand twice in two encodings.
-    if not all(
-        is_reduced(key) for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)
-    ):  # check: C9-reduced
+    if not all(is_reduced(key[-KEY_SIZE:]) for key in keys):  # check: C9-reduced
         raise _violation("a public key is not the reduced encoding of its point")
     check_distinct_keys(m.keys for m in members)  # check: C9-distinct
     mine = next((m for m in members if m.participant_id == own_id), None)
@@ -93,10 +95,12 @@ def check_distinct_keys(advertised: Iterable[AdvertiseKeys]) -> None:
     """Refuse any public key that stands twice.
 
     Raises:
-        ProtocolViolation: two keys are equal, be they channel or mask keys.
+        ProtocolViolation: two keys are equal, be they channel or mask keys; or one half of two hybrid keys.
     """
-    keys = [key for a in advertised for key in (a.channel_public_key, a.mask_public_key) if key]
-    if len(set(keys)) < len(keys):  # check: C9, C38
+    keys = [key for a in advertised for key in (a.channel_public_key, a.mask_public_key)]
+    # A hybrid key is two keys: whoever takes over one half of another's would stand in for it there.
+    halves = [half for key in keys for half in (key[:-KEY_SIZE], key[-KEY_SIZE:]) if half]
+    if len(set(halves)) < len(halves):  # check: C9, C38
         raise _violation("a public key stands twice in the roster")
 
 
@@ -187,7 +191,7 @@ def advertised_sizes(config: RoundConfig) -> tuple[int, int]:
     """Bytes of the mask public key and of the key share commitment that AdvertiseKeys carries in a round."""
     profile = config.homomorphic
     if profile is None:
-        return KEY_SIZE, 0
+        return config.suite.key_pairs.public_size, 0
     return 0, DIGEST_SIZE if profile.custody is Custody.THRESHOLD else 0
 
 

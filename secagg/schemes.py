@@ -202,7 +202,7 @@ def _check_ours(saved: SavedState, membership: Membership) -> None:
         raise ConfigError(f"the saved state is that of {saved.participant_id}, not of {membership.participant_id}")
     config = saved.config
     membership.policy.check(config)  # check: restored-policy
-    config.suite.mask_cipher.require()  # check: restored-suite
+    config.suite.require()  # check: restored-suite
     if not config.signed:
         return
     credentials = membership.required_credentials

@@ -125,6 +125,14 @@ def participate(
             metavar="Z", min=0, help="Refuse rounds whose participants add less noise than this noise multiplier z."
         ),
     ] = 0.0,
+    require_hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--require-hybrid",
+            help="Refuse rounds that a quantum computer could open later, if somebody records them: those whose suite "
+            "is not XWING_SHA256_AES256.",
+        ),
+    ] = False,
     allow_semi_honest: Annotated[
         bool,
         typer.Option(
@@ -172,6 +180,7 @@ def participate(
         min_cohort=min_cohort,
         min_honest=min_honest,
         min_organisations=min_organisations,
+        require_hybrid=require_hybrid,
         min_colluding_share=min_colluding_share,
         max_epsilon=max_epsilon,
         delta=delta,

@@ -1,7 +1,7 @@
 """X25519 (RFC 7748) key pairs and agreement."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -19,6 +19,7 @@ _FIELD: Final = 2**255 - 19
 class KeyPair:
     """A fresh key pair of one round."""
 
+    public_size: ClassVar[int] = KEY_SIZE
     private: Secret
     public: bytes
     # The library's form of the private key: making it costs as much as an agreement.
@@ -29,24 +30,24 @@ class KeyPair:
         object.__setattr__(self, "_handle", X25519PrivateKey.from_private_bytes(self.private.expose()))
 
     @classmethod
-    def generate(cls, rng: Rng) -> "KeyPair":
+    def generate(cls, rng: Rng) -> Self:
         """A key pair from 32 random bytes."""
         return cls.from_private(Secret(rng.token(KEY_SIZE)))
 
     @classmethod
-    def from_private(cls, private: Secret) -> "KeyPair":
+    def from_private(cls, private: Secret) -> Self:
         """The key pair of a 32-byte private key."""
         key = X25519PrivateKey.from_private_bytes(private.expose())
         return cls(private, key.public_key().public_bytes_raw())
 
     def agree(self, peer_public: bytes, *, peer: str) -> Secret:
-        """The 32-byte shared secret with `peer`.
+        """The 32-byte shared secret with `peer`, from the X25519 key that the last 32 bytes of its public key are.
 
         Raises:
             AuthenticationError: the peer's key is of low order, so the secret would be known to everyone.
         """
         try:
-            return Secret(self._handle.exchange(X25519PublicKey.from_public_bytes(peer_public)))
+            return Secret(self._handle.exchange(X25519PublicKey.from_public_bytes(peer_public[-KEY_SIZE:])))
         except ValueError:
             raise AuthenticationError(f"public key of {peer} gives no secret (low order)", culprit=peer) from None
 

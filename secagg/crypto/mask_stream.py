@@ -34,7 +34,13 @@ class MaskCipher(Enum):
     """What makes the strides of mask streams. The value is its name in the literature."""
 
     AES_128 = "AES-128"
+    AES_256 = "AES-256"
     AEGIS_128X4 = "AEGIS-128X4"
+
+    @property
+    def key_size(self) -> int:
+        """Bytes of a key."""
+        return 32 if self is MaskCipher.AES_256 else 16
 
     def require(self) -> None:
         """Refuse a cipher that is not installed here.
@@ -50,7 +56,7 @@ class StrideMemory:
     """Memory for the words of one stride. Streams that are read in turn share it, so that it stays in the cache.
 
     Attributes:
-        raw: the bytes, and behind them as many as the tag has that AES-128-GCM writes.
+        raw: the bytes, and behind them as many as the tag has that AES-GCM writes.
         words: the same memory as words.
     """
 
@@ -82,13 +88,16 @@ class MaskStream:
     def __init__(self, cipher: MaskCipher, key: Secret, memory: StrideMemory) -> None:
         """Args:
         cipher: of the round's suite.
-        key: 16 bytes, for this stream alone.
+        key: 16 bytes, or 32 for AES-256; for this stream alone.
         memory: where `stride` writes to.
 
         Raises:
+            ValueError: the key has another size than the cipher's.
             MissingExtraError: as `MaskCipher.require`.
         """
-        self._expand: _Expand = _aes(key) if cipher is MaskCipher.AES_128 else _aegis_under(key)
+        if len(key) != cipher.key_size:  # check: mask-key-size
+            raise ValueError(f"a key of {cipher.value} has {cipher.key_size} bytes, not {len(key)}")
+        self._expand: _Expand = _aegis_under(key) if cipher is MaskCipher.AEGIS_128X4 else _aes(key)
         self._memory = memory
 
     def stride(self, number: int, count: int) -> Words:
@@ -107,7 +116,7 @@ def stride_words(dtype: Dtype) -> int:
 
 
 def _aes(key: Secret) -> _Expand:
-    """AES-128 in counter mode, by way of GCM: on processors with VAES, GCM is the faster of the two in OpenSSL.
+    """AES in counter mode, by way of GCM: on processors with VAES, GCM is the faster of the two in OpenSSL.
 
     A ciphertext of zeros is the key stream. The tag is overwritten with the next stride and never leaves.
     """

@@ -6,7 +6,6 @@ shares to the channel key; pairwise masks come from the mask key.
 Coordinator: the same in every scheme; see `secagg.rounds.advertise_keys`.
 """
 
-from secagg.crypto.agreement import KeyPair
 from secagg.masked.share_keys import AwaitingRoster
 from secagg.messages import AdvertiseKeys
 from secagg.rounds.membership import Membership
@@ -18,10 +17,12 @@ def join(membership: Membership) -> tuple[AwaitingRoster, AdvertiseKeys]:
     Raises:
         PolicyViolation: the round is below our policy.
         MissingExtraError: what makes the masks of the round's suite is not installed.
+        ConfigError: the suite needs ML-KEM-768, which is not there.
     """
     membership.policy.check(membership.round.config)  # check: C3
-    membership.round.config.suite.mask_cipher.require()  # check: suite-installed
-    channel, mask = KeyPair.generate(membership.rng), KeyPair.generate(membership.rng)
+    membership.round.config.suite.require()  # check: suite-installed
+    kind = membership.round.config.suite.key_pairs
+    channel, mask = kind.generate(membership.rng), kind.generate(membership.rng)
     keys = AdvertiseKeys(channel.public, mask.public)
     if membership.active:
         keys = membership.signed_keys(keys)

@@ -9,6 +9,7 @@ Coordinator: checks the length and order of chunks, and adds whole vectors up. W
 whoever shared keys and did not deliver is called dropped. It answers everyone with both sets.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -16,12 +17,12 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.errors import ProtocolViolation
 from secagg.events import Event
-from secagg.masked import shares
+from secagg.masked import pair_secrets, shares
 from secagg.masked.accumulator import Accumulator
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import SharePair
 from secagg.masked.vector import MaskedVector
-from secagg.messages import Index, MaskedInputChunk, Phase, ShareDelivery, SurvivorSet
+from secagg.messages import Index, MaskedInputChunk, Member, Phase, ShareDelivery, SurvivorSet
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import UploadPhase
@@ -54,25 +55,35 @@ class AwaitingShares:
                 f"shares of {len(delivery.sealed) + 1} participants are below threshold {threshold}",
                 culprit=COORDINATOR,
             )
-        held = {checked.own_index: self.own_pair}
+        held, got = {checked.own_index: self.own_pair}, dict[Index, Secret | None]()
         for i, entry in delivery.sealed.items():
-            held[i] = shares.receive(checked, self.channel, i, entry)
-        masked = MaskedVector(turn.vector, config, replace(self, checked=checked)._masks(delivery))
+            held[i], got[i] = shares.receive(checked, self.channel, self.mask, i, entry)
+        masked = MaskedVector(turn.vector, config, replace(self, checked=checked)._masks(got))
         return turn.after(self, checked, held), masked
 
-    def _masks(self, delivery: ShareDelivery) -> tuple[Mask, ...]:
+    def _masks(self, got: Mapping[Index, Secret | None]) -> tuple[Mask, ...]:
         """PRG(b_u) and ±PRG(s_uv) for every neighbour that shared keys: + if our index is the higher, − if it is the
         lower.
+
+        Args:
+            got: the pair secret that each of them gave us; None where the suite has none.
         """
         checked, membership = self.checked, self.checked.membership
         own = self_mask_key(membership.round, membership.participant_id, self.self_mask_seed)
         masks = [Mask(own, negative=False)]
-        for i in sorted(delivery.sealed):
+        for i in sorted(got):
             peer = checked.members[i]
-            shared = self.mask.agree(peer.keys.mask_public_key, peer=peer.participant_id)
+            shared = self._shared_with(peer, got[i])
             key = pairwise_mask_key(membership.round, membership.participant_id, peer.participant_id, shared)
             masks.append(Mask(key, negative=checked.own_index < i))
         return tuple(masks)
+
+    def _shared_with(self, peer: Member, got: Secret | None) -> Secret:
+        name, membership = peer.participant_id, self.checked.membership
+        if got is None:
+            return self.mask.agree(peer.keys.mask_public_key, peer=name)
+        own = membership.participant_id
+        return pair_secrets.both(own, pair_secrets.given(membership.round, self.mask.private, own, name), name, got)
 
 
 class MaskedInputPhase(UploadPhase[MaskedInputChunk]):

@@ -92,7 +92,7 @@ def coordinator(
         ConfigError: an active round without `trust`, or noise without its seed.
         MissingExtraError: what makes the masks of the round's suite is not installed.
     """
-    round_.config.suite.mask_cipher.require()  # check: suite-installed-at-coordinator
+    round_.config.suite.require()  # check: suite-installed-at-coordinator
     active = round_.config.threat_model is ThreatModel.ACTIVE
     if active and trust is None:
         raise ConfigError("the active threat model needs the CA's certificate at the coordinator")

@@ -1,7 +1,8 @@
 """Round 1, ShareKeys, of a masked round (Bonawitz et al. 2017, figure 4, round 1).
 
 Participant: checks the roster. It draws the seed of its self-mask (b_u), splits the mask key and b_u with threshold t
-among its neighbours and itself, and seals one pair of shares to each neighbour. It sends the sealed pairs, and a
+among its neighbours and itself, and seals one pair of shares to each neighbour; in the hybrid suite also a secret that
+their mask will be made of. It sends what it sealed, and a
 commitment to b_u by which the coordinator will know the right seed when it is recovered.
 
 Coordinator: takes one message of each member if it has one entry for each neighbour, each of the right size. Whoever
@@ -17,14 +18,16 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.events import Event
-from secagg.masked import shares
-from secagg.messages import AdvertiseKeys, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys
+from secagg.masked import pair_secrets, shares
+from secagg.masked.shares import SharePair
+from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import DealingPhase
 from secagg.rounds.graph import isolated
 from secagg.rounds.membership import Membership
 from secagg.rounds.session import Turn, Waiting
+from secagg.rounds.shared_state import SharedState
 
 SELF_MASK_SEED_SIZE = 32
 COMMITMENT_SIZE = 32
@@ -49,20 +52,26 @@ class AwaitingRoster:
         seed = Secret(membership.rng.token(SELF_MASK_SEED_SIZE))
         holders = (*neighbours, checked.own_index)
         pairs = shares.split(self.mask.private, seed, membership.round.config.share_threshold, holders, membership.rng)
-        sealed = {
-            i: shares.seal(membership.round, self.channel, membership.participant_id, checked.members[i], pairs[i])
-            for i in neighbours
-        }
+        sealed = {i: self._entry(membership, checked.members[i], pairs[i]) for i in neighbours}
         commitment = shares.commit(membership.round, membership.participant_id, seed)
         following = turn.after(self, checked, self.channel, self.mask, seed, pairs[checked.own_index])
         return following, dealing.deal(checked, commitment, sealed)
+
+    def _entry(self, membership: Membership, receiver: Member, pair: SharePair) -> bytes:
+        round_, own, encapsulate = membership.round, membership.participant_id, membership.encapsulate
+        hybrid = round_.config.suite.hybrid
+        gift = pair_secrets.give(round_, self.mask, own, receiver, encapsulate) if hybrid else None
+        return shares.seal(round_, self.channel, own, receiver, pair, gift=gift, encapsulate=encapsulate)
 
 
 class ShareKeysPhase(DealingPhase):
     """Round 1 at the coordinator."""
 
-    kind = dealing.MASKED
     another = "shared other keys"
+
+    def __init__(self, state: SharedState) -> None:
+        super().__init__(state)
+        self.kind = dealing.masked(state.round.config.suite)
 
     def check(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
         """A commitment, and one sealed pair for each neighbour."""

@@ -4,13 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from secagg.config import Suite
 from secagg.context import Context, Round
-from secagg.crypto import labels, shamir
+from secagg.crypto import labels, shamir, xwing
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
+from secagg.crypto.xwing import Encapsulate
 from secagg.errors import DecodeError
+from secagg.masked import pair_secrets
+from secagg.masked.pair_secrets import Gift
 from secagg.messages import Index, MaskKeyShare, Member, ParticipantId, RevealedShare, SelfMaskShare
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
@@ -35,16 +39,30 @@ def split(mask_key: Secret, seed: Secret, threshold: int, holders: Iterable[Inde
     return {Index(i): SharePair(*pair) for i, pair in both.items()}
 
 
-def seal(round_: Round, channel: KeyPair, sender: ParticipantId, receiver: Member, pair: SharePair) -> bytes:
-    """Make the entry of one holder: the pair encrypted for `receiver` (66 + 16 bytes), then a digest of each share."""
+def seal(
+    round_: Round,
+    channel: KeyPair,
+    sender: ParticipantId,
+    receiver: Member,
+    pair: SharePair,
+    *,
+    gift: Gift | None = None,
+    encapsulate: Encapsulate = xwing.encapsulate,
+) -> bytes:
+    """Make the entry of one holder: the pair encrypted for `receiver`, then a digest of each share. In the hybrid suite
+    it needs `gift`, the pair secret: its seal stands before the digests, and its digest behind them.
+    """
+    digests = pair_digests(round_.context, sender, receiver.participant_id, pair)
     return dealing.seal(
         round_,
-        dealing.MASKED,
+        dealing.masked(round_.config.suite),
         channel,
         sender=sender,
         receiver=receiver,
         content=pair.mask_key.expose() + pair.self_mask_seed.expose(),
-        digests=pair_digests(round_.context, sender, receiver.participant_id, pair),
+        digests=digests if gift is None else digests + gift.digest,
+        pair_seal=b"" if gift is None else gift.sealed,
+        encapsulate=encapsulate,
     )
 
 
@@ -56,14 +74,24 @@ def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: Parti
             digests say.
         DecodeError: not two shares.
     """
+    kind = dealing.masked(round_.config.suite)
     read = partial(_read, round_.context, sender.participant_id, receiver)
-    return dealing.unseal(round_, dealing.MASKED, channel, sender=sender, receiver=receiver, entry=entry, read=read)
+    return dealing.unseal(round_, kind, channel, sender=sender, receiver=receiver, entry=entry, read=read)
 
 
-def receive(checked: CheckedRoster, channel: KeyPair, sender: Index, entry: bytes) -> SharePair:
-    """Open the pair that `sender` dealt to us; an error says which entry it is about (`dealing.received`)."""
+def receive(
+    checked: CheckedRoster, channel: KeyPair, mask: KeyPair, sender: Index, entry: bytes
+) -> tuple[SharePair, Secret | None]:
+    """Open the pair that `sender` dealt to us and, in the hybrid suite, the pair secret that it gave us; an error says
+    which entry it is about (`dealing.received`).
+    """
     membership, member = checked.membership, checked.members[sender]
-    opened = partial(open_sealed, membership.round, channel, member, membership.participant_id, entry)
+    round_, own = membership.round, membership.participant_id
+
+    def opened() -> tuple[SharePair, Secret | None]:
+        pair = open_sealed(round_, channel, member, own, entry)
+        return pair, pair_secrets.open_given(round_, mask, member, own, entry) if round_.config.suite.hybrid else None
+
     return dealing.received(checked, sender, entry, opened)
 
 
@@ -88,17 +116,17 @@ def pair_digests(context: Context, owner: ParticipantId, holder: ParticipantId, 
     return mask_key + dealing.share_digest(labels.SELF_MASK_SHARE_DIGEST, context, owner, holder, pair.self_mask_seed)
 
 
-def fits_digest(context: Context, owner: ParticipantId, holder: Member, revealed: RevealedShare, entry: bytes) -> bool:
+def fits_digest(round_: Round, owner: ParticipantId, holder: Member, revealed: RevealedShare, entry: bytes) -> bool:
     """Whether a revealed share is the one that its owner dealt to `holder` in `entry`."""
     match revealed:
         case MaskKeyShare(share):
             label, number = labels.MASK_KEY_SHARE_DIGEST, 0
         case SelfMaskShare(share):
             label, number = labels.SELF_MASK_SHARE_DIGEST, 1
-    made = dealing.share_digest(label, context, owner, holder.participant_id, share)
-    return made == dealing.MASKED.digest_in(entry, number)
+    made = dealing.share_digest(label, round_.context, owner, holder.participant_id, share)
+    return made == dealing.masked(round_.config.suite).digest_in(entry, number)
 
 
-def check_mask_key(candidate: Secret, public_key: bytes) -> bool:
+def check_mask_key(suite: Suite, public_key: bytes, candidate: Secret) -> bool:
     """Whether a reconstructed mask secret key belongs to the advertised public key."""
-    return KeyPair.from_private(candidate).public == public_key
+    return suite.key_pairs.from_private(candidate).public == public_key

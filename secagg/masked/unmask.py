@@ -22,8 +22,9 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.encoding.noisy import add_noise
-from secagg.errors import DecodeError, ProtocolViolation
+from secagg.errors import AbortReason, AuthenticationError, DecodeError, ProtocolViolation, RoundAborted
 from secagg.events import Event
+from secagg.masked import pair_secrets
 from secagg.masked.accumulator import Accumulator
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import SharePair, check_mask_key, commit, fits_digest
@@ -32,6 +33,7 @@ from secagg.messages import (
     ConsistencyProof,
     Index,
     MaskKeyShare,
+    Member,
     ParticipantId,
     Phase,
     RevealedShare,
@@ -129,7 +131,7 @@ class UnmaskPhase(OneMessagePhase[Unmask]):
             return
         members = self.state.members
         name, member = members.name(owner), members.at[holder]
-        if not fits_digest(self.state.round.context, name, member, revealed, self.state.shared[owner].sealed[holder]):
+        if not fits_digest(self.state.round, name, member, revealed, self.state.shared[owner].sealed[holder]):
             raise self.state.refuse_wrong_share(name, member.participant_id)
 
     def close(self, alive: set[Index]) -> list[Event]:
@@ -176,21 +178,29 @@ class Unmasking:
         self._members = state.members.at
         self._answers = answers
         self._recovery = recovery
+        self._suite = state.round.config.suite
+        self._liars: set[ParticipantId] = set()
 
     def masks(self) -> tuple[Iterator[Mask], int]:
         """What to add to the sum so that Σ x_u over U3 remains, and how many masks that is. All secrets are recovered
         before; the keys of masks are derived one by one, as they are drawn.
 
         Raises:
-            RoundAborted: BELOW_THRESHOLD if a secret has too few shares, WRONG_SHARES if no correction fits.
+            RoundAborted: BELOW_THRESHOLD if a secret has too few shares, WRONG_SHARES if no correction fits or a pair
+                secret is wrong.
         """
         sets = self._state.sets
         secrets = self._recovery.secrets(self._wanted(sets))
         alive = set(sets.survivors)
         masked = {owner: [i for i in self._state.graph.of(owner) if i in alive] for owner in sets.dropped}
         own = (self._self_mask(owner, secrets[owner]) for owner in sets.survivors)
-        pairwise = (self._pairwise_masks(owner, secrets[owner], peers) for owner, peers in masked.items())
-        return chain(own, chain.from_iterable(pairwise)), len(sets.survivors) + sum(map(len, masked.values()))
+        pairwise: Iterable[Mask] = chain.from_iterable(
+            self._pairwise_masks(owner, secrets[owner], peers) for owner, peers in masked.items()
+        )
+        if self._suite.hybrid:
+            pairwise = list(pairwise)  # whoever gave a wrong pair secret is known before any mask is made
+            self._refuse_liars()
+        return chain(own, pairwise), len(sets.survivors) + sum(map(len, masked.values()))
 
     def _wanted(self, sets: SurvivorSet) -> Iterable[Wanted]:
         """The seed of each survivor, and the mask key of each who dropped. Owners whose shares the same members
@@ -201,8 +211,8 @@ class Unmasking:
             if owner in survivors:
                 yield Wanted(owner, self._shares_of(owner), partial(self._is_seed, owner))
             elif owner in dropped:
-                public = self._members[owner].keys.mask_public_key
-                yield Wanted(owner, self._shares_of(owner), partial(check_mask_key, public_key=public))
+                accepts = partial(check_mask_key, self._suite, self._members[owner].keys.mask_public_key)
+                yield Wanted(owner, self._shares_of(owner), accepts)
 
     def _is_seed(self, owner: Index, candidate: Secret) -> bool:
         committed = self._state.shared[owner].commitment
@@ -215,12 +225,46 @@ class Unmasking:
     def _pairwise_masks(self, owner: Index, private: Secret, survivors: Iterable[Index]) -> Iterator[Mask]:
         """∓PRG(s_uv) for each survivor v that masked against the dropped u; v added it if its index is the higher."""
         dropped = self._members[owner]
-        pair = KeyPair(private, dropped.keys.mask_public_key)
+        pair = self._suite.key_pairs(private, dropped.keys.mask_public_key)
         for i in survivors:
             peer = self._members[i]
-            shared = pair.agree(peer.keys.mask_public_key, peer=peer.participant_id)
+            shared = self._shared(pair, dropped, peer)
+            if shared is None:
+                continue  # the round ends with WRONG_SHARES
             key = pairwise_mask_key(self._state.round, dropped.participant_id, peer.participant_id, shared)
             yield Mask(key, negative=i > owner)
+
+    def _shared(self, pair: KeyPair, dropped: Member, peer: Member) -> Secret | None:
+        """What the key of the mask is made of; None if one of the two gave a wrong pair secret."""
+        if not self._suite.hybrid:
+            return pair.agree(peer.keys.mask_public_key, peer=peer.participant_id)
+        round_, one, other = self._state.round, dropped.participant_id, peer.participant_id
+        gave = pair_secrets.given(round_, pair.private, one, other)
+        if not pair_secrets.fits(round_, one, other, gave, self._entry(dropped, peer)):  # check: C112
+            self._liars.add(one)
+        try:
+            got = pair_secrets.open_given(round_, pair, peer, one, self._entry(peer, dropped))
+        except AuthenticationError:
+            self._liars.add(other)
+            return None
+        return pair_secrets.both(one, gave, other, got)
+
+    def _entry(self, owner: Member, holder: Member) -> bytes:
+        return self._state.shared[owner.index].sealed[holder.index]
+
+    def _refuse_liars(self) -> None:
+        """End the round if somebody gave a pair secret that it did not have to give.
+
+        Raises:
+            RoundAborted: WRONG_SHARES; culprits are all who did.
+        """
+        if self._liars:
+            names = tuple(sorted(self._liars))
+            raise RoundAborted(
+                AbortReason.WRONG_SHARES,
+                f"{', '.join(names)} gave another pair secret than its mask key says, or one that does not open",
+                culprits=names,
+            )
 
     def _shares_of(self, owner: Index) -> Mapping[int, Secret]:
         holders = (owner, *self._state.graph.of(owner))

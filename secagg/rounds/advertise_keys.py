@@ -15,8 +15,7 @@ from typing import Final
 
 from secagg import roster as rosters
 from secagg.context import Round
-from secagg.crypto import agreement
-from secagg.crypto.agreement import KEY_SIZE
+from secagg.crypto import agreement, xwing
 from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.errors import DecodeError, NotInRoundError, ProtocolViolation, RemoteError
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId
@@ -130,8 +129,9 @@ class AdvertiseKeysPhase:
         return came >= config.fewest_members and came + len(self.gone) >= config.max_participants
 
     def _check_sizes(self, sender: ParticipantId, message: AdvertiseKeys) -> None:
-        if len(message.channel_public_key) != KEY_SIZE:
-            raise DecodeError(f"{sender}: a public key is {KEY_SIZE} bytes", culprit=sender)
+        suite = self.round.config.suite
+        if len(message.channel_public_key) != suite.key_pairs.public_size:
+            raise DecodeError(f"{sender}: a public key is {suite.key_pairs.public_size} bytes", culprit=sender)
         wanted = rosters.advertised_sizes(self.round.config)
         found = len(message.mask_public_key), len(message.key_share_commitment)
         if found != wanted:  # check: C68
@@ -143,7 +143,7 @@ class AdvertiseKeysPhase:
             raise DecodeError(f"{sender}: keys are signed, in a round that signs nothing", culprit=sender)
         # A key of low order would make every honest participant leave: it stops here.
         for key in filter(None, (message.channel_public_key, message.mask_public_key)):
-            agreement.check_public_key(key, owner=sender)  # check: C37
+            (xwing if suite.hybrid else agreement).check_public_key(key, owner=sender)  # check: C37
 
     def forget(self, sender: ParticipantId) -> None:
         """The sender is not waited for before the roster is fixed, whether it had come or not."""

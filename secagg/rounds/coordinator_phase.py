@@ -197,7 +197,7 @@ class DealingPhase(OneMessagePhase[ShareKeys]):
 
     phase = Phase.SHARE_KEYS
     answer_is_large = True
-    kind: ClassVar[Kind]
+    kind: Kind
 
     def __init__(self, state: SharedState) -> None:
         super().__init__(state)

@@ -13,13 +13,14 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from secagg.config import Suite
 from secagg.context import Context, Round
-from secagg.crypto import labels, shamir, signing
+from secagg.crypto import labels, shamir, signing, xwing
 from secagg.crypto.agreement import KeyPair
-from secagg.crypto.sealing import TAG_SIZE
 from secagg.crypto.secret import Secret
 from secagg.crypto.signing import MAX_SIGNATURE_SIZE
 from secagg.crypto.transcript import digest, frame
+from secagg.crypto.xwing import Encapsulate
 from secagg.errors import AuthenticationError, DecodeError, Exhibit, RemoteError
 from secagg.messages import Dealt, Index, Member, ParticipantId, ShareKeys
 from secagg.rounds import peer_sealing
@@ -29,36 +30,48 @@ from secagg.sealed_entries import SealedEntries
 ValueT = TypeVar("ValueT")
 
 DIGEST_SIZE = 32
+PAIR_SECRET_SIZE = 32
 _LENGTH_SIZE = 4  # in a frame
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The form of an entry: seal ‖ digests.
+    """The form of an entry: seal ‖ seal of a pair secret, in the hybrid suite ‖ digests.
 
     Attributes:
         label: of the sealing key.
         content_size: bytes that are sealed.
-        digests: how many digests of 32 bytes stand behind the seal.
+        digests: how many digests of 32 bytes stand behind the seals.
+        suite: of the round.
     """
 
     label: bytes
     content_size: int
     digests: int
+    suite: Suite = Suite.X25519_SHA256_AES128
 
     @property
     def seal_size(self) -> int:
         """How long the sealed content is, in bytes."""
-        return self.content_size + TAG_SIZE
+        return self.content_size + peer_sealing.overhead(self.suite)
+
+    @property
+    def seals_size(self) -> int:
+        """How long both seals are, in bytes; where there is no second one, the first."""
+        return self.seal_size + (PAIR_SECRET_SIZE + peer_sealing.overhead(self.suite) if self.suite.hybrid else 0)
 
     @property
     def size(self) -> int:
         """How long the entry is, in bytes."""
-        return self.seal_size + self.digests * DIGEST_SIZE
+        return self.seals_size + self.digests * DIGEST_SIZE
+
+    def pair_seal_in(self, entry: bytes) -> bytes:
+        """The seal of the pair secret of an entry; empty where there is none."""
+        return entry[self.seal_size : self.seals_size]
 
     def digest_in(self, entry: bytes, number: int) -> bytes:
         """The digest at position `number`, counted from 0, of an entry."""
-        start = self.seal_size + number * DIGEST_SIZE
+        start = self.seals_size + number * DIGEST_SIZE
         return entry[start : start + DIGEST_SIZE]
 
     def check(self, message: ShareKeys, *, signed: bool, sender: ParticipantId) -> None:
@@ -82,11 +95,21 @@ class Kind:
 MASKED = Kind(labels.SHARE_SEALING, content_size=2 * shamir.SHARE_SIZE, digests=2)
 """Shares of the mask key and of the self-mask seed."""
 
+HYBRID_MASKED = Kind(
+    labels.SHARE_SEALING, content_size=2 * shamir.SHARE_SIZE, digests=3, suite=Suite.XWING_SHA256_AES256
+)
+"""The same in the hybrid suite, and a pair secret."""
+
 SEED_SHARE = Kind(labels.SEED_SHARE_SEALING, content_size=shamir.SHARE_SIZE, digests=1)
 """A share of a key seed."""
 
 DEALT_KEY = Kind(labels.DEALT_KEY_SEALING, content_size=shamir.SECRET_SIZE, digests=1)
 """A whole key seed; its digest is the same for everyone."""
+
+
+def masked(suite: Suite) -> Kind:
+    """The form of an entry in a masked round of this suite."""
+    return HYBRID_MASKED if suite.hybrid else MASKED
 
 
 def share_digest(label: bytes, context: Context, owner: ParticipantId, holder: ParticipantId, share: Secret) -> bytes:
@@ -110,10 +133,30 @@ def digests_of(members: Mapping[Index, Member], entries: Mapping[Index, bytes]) 
 
 
 def seal(
-    round_: Round, kind: Kind, own: KeyPair, *, sender: ParticipantId, receiver: Member, content: bytes, digests: bytes
+    round_: Round,
+    kind: Kind,
+    own: KeyPair,
+    *,
+    sender: ParticipantId,
+    receiver: Member,
+    content: bytes,
+    digests: bytes,
+    pair_seal: bytes = b"",
+    encapsulate: Encapsulate = xwing.encapsulate,
 ) -> bytes:
-    """Make an entry: `content` encrypted for `receiver`, then the digests of it, joined."""
-    return peer_sealing.seal(round_, kind.label, own, sender=sender, receiver=receiver, plaintext=content) + digests
+    """Make an entry: `content` encrypted for `receiver`, the seal of the pair secret in the hybrid suite, then the
+    digests of what is sealed, joined.
+    """
+    sealed = peer_sealing.seal(
+        round_,
+        kind.label,
+        own,
+        sender=sender,
+        receiver=receiver,
+        plaintext=content,
+        encapsulate=encapsulate,
+    )
+    return sealed + pair_seal + digests
 
 
 def deal(
@@ -156,7 +199,7 @@ def unseal(
     sealed = entry[: kind.seal_size]
     content = peer_sealing.unseal(round_, kind.label, own, sender=sender, receiver=receiver, sealed=sealed)
     value, digests = read(content)
-    if digests != entry[kind.seal_size :]:  # check: C92
+    if len(entry) > kind.size or not entry[kind.seals_size :].startswith(digests):  # check: C92
         name = sender.participant_id
         raise AuthenticationError(f"what {name} dealt does not fit its own digests", culprit=name)
     return value

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from secagg import roster as rosters
 from secagg.config import ThreatModel
 from secagg.context import Round
+from secagg.crypto import xwing
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
+from secagg.crypto.xwing import Encapsulate
 from secagg.errors import ConfigError
 from secagg.messages import AdvertiseKeys, ParticipantId
 from secagg.policy import Policy
@@ -34,6 +36,7 @@ class Membership:
         claim: our memory of the sums that may hold an update of ours. It is asked before anything leaves us that helps
             to open the sum of this round.
         durable_claim: whether that memory outlives this process. A state that does must not go without.
+        encapsulate: draws what the hybrid suite encapsulates.
     """
 
     round: Round
@@ -43,6 +46,7 @@ class Membership:
     credentials: Credentials | None
     claim: Claim = nothing_before
     durable_claim: bool = False
+    encapsulate: Encapsulate = xwing.encapsulate
 
     @property
     def threshold(self) -> int:

@@ -351,7 +351,11 @@ def plain(field: str) -> Piece:
 
 def key_pair(field: str) -> Piece:
     """A key pair, whose private key is kept."""
-    return Piece(lambda pair, _: {field: pair.private}, lambda saved, _: KeyPair.from_private(needed(saved, field)))
+
+    def read(saved: SavedState, membership: Membership) -> KeyPair:
+        return membership.round.config.suite.key_pairs.from_private(needed(saved, field))
+
+    return Piece(lambda pair, _: {field: pair.private}, read)
 
 
 def _read_checked(saved: SavedState, membership: Membership) -> CheckedRoster:

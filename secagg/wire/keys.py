@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
 from secagg.config import DIGEST_SIZE, MAX_PARTICIPANTS
+from secagg.crypto.agreement import KeyPair
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
+from secagg.crypto.xwing import HybridKeyPair
 from secagg.errors import DecodeError
 from secagg.messages import AdvertiseKeys, Index, Listing, Member, ParticipantId, Roster, ShareDelivery, ShareKeys
 from secagg.sealed_entries import SealedEntries
@@ -28,12 +30,14 @@ from secagg.wire.fields import (
 )
 from secagg.wire.v1 import data_plane_pb2 as pb
 
-PUBLIC_KEY_BYTES: Final = 32
+PUBLIC_KEY_BYTES: Final = (KeyPair.public_size, HybridKeyPair.public_size)
+"""Of the suites. Which of them a round has is checked by the protocol."""
 COMMITMENT_BYTES: Final = 32
 MAX_KEY_SHARE_BYTES: Final = 4 << 20
 LISTED_IN_PART: Final = 8192
 """Members in one part of the list of all: about 100 bytes each at most, so parts stay below 1 MiB."""
-MAX_SEALED_BYTES: Final = 82 + 2 * 32
+MAX_SEALED_BYTES: Final = 1202 + 1168 + 3 * 32
+"""An entry of the hybrid suite; those of others are shorter."""
 _INDEX_BYTES: Final = 2  # of a peer, as a varint below 2^14
 
 SharesT = TypeVar("SharesT", pb.ShareKeysPart, pb.ShareDeliveryPart)
@@ -52,8 +56,9 @@ def encode_advertise(message: AdvertiseKeys) -> pb.AdvertiseKeys:
 
 def decode_advertise(message: pb.AdvertiseKeys) -> AdvertiseKeys:
     """Sizes are checked here, signatures by the protocol."""
-    exactly(message.channel_public_key, PUBLIC_KEY_BYTES, "channel_public_key")
-    at_most(message.mask_public_key, PUBLIC_KEY_BYTES, "mask_public_key")
+    if len(message.channel_public_key) not in PUBLIC_KEY_BYTES:
+        raise DecodeError(f"channel_public_key has {len(message.channel_public_key)} bytes, not 32 or 1216")
+    at_most(message.mask_public_key, max(PUBLIC_KEY_BYTES), "mask_public_key")
     at_most(message.key_share_commitment, COMMITMENT_BYTES, "key_share_commitment")
     at_most(message.signature, MAX_SIGNATURE_BYTES, "signature")
     if len(message.certificates) > MAX_CHAIN_LENGTH:

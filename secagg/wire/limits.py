@@ -27,12 +27,12 @@ MAX_SEEN: Final = 1000
 MAX_FIND_BYTES: Final = 32 << 10
 """FindRound: a task and `MAX_SEEN` round ids."""
 
-MAX_ADVERTISE_BYTES: Final = (1 << 10) + MAX_CHAIN_LENGTH * (MAX_CERTIFICATE_BYTES + 16)
+MAX_ADVERTISE_BYTES: Final = (4 << 10) + MAX_CHAIN_LENGTH * (MAX_CERTIFICATE_BYTES + 16)
 """Advertise: keys with a chain of certificates."""
 
 MAX_MESSAGE_BYTES: Final = 8 << 20
 """All parts of a participant's message. Sealed or revealed shares of 10,000 neighbours take less than 3 MiB, a packed
-share of a joint key at most 4."""
+share of a joint key at most 4. In the hybrid suite, sealed shares of 2,000 neighbours take 5."""
 
 MAX_CHUNK_STREAM_BYTES: Final = 1 << 62
 """A vector comes chunk by chunk and is never held whole: the protocol knows how many chunks it has."""
@@ -69,7 +69,10 @@ SLACK_BYTES: Final = 1 << 16
 ENTRY_BYTES: Final = 256
 """An entry for one participant: an index with what a member dealt (146 bytes at most), or with a signature."""
 
-MEMBER_BYTES: Final = 512 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
+HYBRID_ENTRY_BYTES: Final = 2600
+"""An index with what a member dealt in the hybrid suite: 2,538 bytes at most."""
+
+MEMBER_BYTES: Final = 3072 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
 """A member of the roster, with its certificates."""
 
 LISTED_BYTES: Final = 128
@@ -103,6 +106,9 @@ def roster_bytes(config: RoundConfig) -> int:
 
 def delivery_bytes(config: RoundConfig) -> int:
     """Longest delivery of shares: everyone's sealed shares, and in custody `threshold` everyone's key share too."""
+    if config.suite.hybrid:
+        neighbours = config.max_participants if config.ring is None else config.ring.degree
+        return SLACK_BYTES + neighbours * (HYBRID_ENTRY_BYTES + PART_COST)
     profile = config.homomorphic
     if profile is None or profile.custody is Custody.PARTICIPANTS:
         return entries_bytes(config)

@@ -12,10 +12,12 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.tools.conformance import vectors
+from secagg.tools.conformance.replay import archive
 from secagg.wire.v1 import config_pb2, data_plane_pb2
-from tests.conformance import aegis
+from tests.conformance import aegis, xwing
 from tests.conformance import pipeline_reference as pipelines
 from tests.conformance import reference as ref
 
@@ -208,6 +210,40 @@ def published_aegis(vector: Vector) -> None:
     for e in vector["encryptions"]:
         key, nonce, text, ad = (unhex(e[k]) for k in ("key", "nonce", "plaintext", "associated_data"))
         assert aegis.encrypt(key, nonce, text, ad).hex() == e["ciphertext"]
+
+
+def published_x_wing(vector: Vector) -> None:
+    for e in vector["encapsulations"]:
+        seed, ciphertext = unhex(e["seed"]), unhex(e["ciphertext"])
+        public = xwing.public_key(seed)
+        assert hashlib.sha256(public).hexdigest() == e["public_key_sha256"]
+        assert xwing.encapsulated(public, unhex(e["coins"])) == (unhex(e["secret"]), ciphertext)
+        assert xwing.decapsulated(seed, ciphertext).hex() == e["secret"]
+        altered = bytes([ciphertext[0] ^ 1]) + ciphertext[1:]
+        assert xwing.decapsulated(seed, altered).hex() != e["secret"]
+
+
+def pair_secrets(vector: Vector) -> None:
+    round_id, bound = unhex(vector["round_id"]), unhex(vector["context"])
+    secrets = {}
+    for gift in vector["gifts"]:
+        giver, receiver = gift["giver"], gift["receiver"]
+        own, peer = unhex(gift["giver_mask_private_key"]), unhex(gift["receiver_mask_private_key"])
+        secret = secrets[giver] = ref.pair_secret(own, round_id, bound, giver, receiver)
+        ciphertext = unhex(gift["encapsulation"]["ciphertext"])
+        encapsulated, agreed = xwing.decapsulated(peer, ciphertext), xwing.static_agreement(own, xwing.public_key(peer))
+        assert (secret.hex(), encapsulated.hex(), agreed.hex()) == (
+            gift["pair_secret"],
+            gift["encapsulation"]["secret"],
+            gift["shared_secret"],
+        )
+        ends = (giver, receiver)
+        sealed = ref.pair_seal(secret, encapsulated, agreed, round_id=round_id, bound=bound, ends=ends)
+        assert (ciphertext + sealed).hex() == gift["pair_seal"]
+        assert ref.pair_secret_digest(bound, giver, receiver, secret).hex() == gift["digest"]
+    low, high = sorted(secrets, key=str.encode)
+    key = ref.pairwise_key(secrets[low] + secrets[high], round_id, bound, low, high, suite=ref.HYBRID_SUITE)
+    assert key.hex() == vector["mask"]["key"]
 
 
 def mask_stream(vector: Vector) -> None:
@@ -544,7 +580,7 @@ class Rebuilt:
         return unhex(self.people[name]["random"][draw])
 
     def public(self, name: str, kind: str) -> bytes:
-        return ref.public_key(self.random(name, f"{kind}_private_key"))
+        return ref.public_key_of(self.suite, self.random(name, f"{kind}_private_key"))
 
     def certificates(self, name: str) -> list[bytes]:
         return [unhex(self.people[name]["identity"]["certificate"])] if self.active else []
@@ -578,13 +614,20 @@ class Rebuilt:
         return ref.split(self.random(name, secret), self.random(name, f"{kind}_coefficients"), holders)
 
     def sealed(self, sender: str, receiver: str) -> bytes:
-        shared = ref.agree(self.random(sender, "channel_private_key"), self.public(receiver, "channel"))
+        if self.suite == ref.HYBRID_SUITE:
+            ciphertext, shared = self.encapsulated(sender, receiver, "channel")
+        else:
+            ciphertext = b""
+            shared = ref.agree(self.random(sender, "channel_private_key"), self.public(receiver, "channel"))
         key = ref.sealing_key(shared, self.round_id, self.seal_bound, sender, receiver, suite=self.suite)
         at = self.index[receiver]
         plaintext = self.shares(sender, "mask_key")[at] + self.shares(sender, "self_mask")[at]
         seal = ref.seal(key, plaintext, ref.share_associated_data(self.seal_bound, sender, receiver))
         shares = {"mask-key": plaintext[:33], "self-mask": plaintext[33:]}
         digests = [ref.share_digest(kind, self.bound, sender, receiver, share) for kind, share in shares.items()]
+        if self.suite == ref.HYBRID_SUITE:
+            pair_seal, digest = self.gift(sender, receiver)
+            return ciphertext + seal + pair_seal + b"".join([*digests, digest])
         return seal + b"".join(digests)
 
     def check_dealt(self, sender: str, message: data_plane_pb2.ShareKeysPart, entries: dict[int, bytes]) -> None:
@@ -595,6 +638,25 @@ class Rebuilt:
         digests = b"".join(ref.dealt_digest(names[i], entries[i]) for i in sorted(entries))
         covered = ref.dealing_signed(self.bound, self.roster, sender, digests)
         assert message.signature == (self.sign(sender, covered) if self.active else b"")
+
+    def encapsulated(self, sender: str, receiver: str, purpose: str) -> tuple[bytes, bytes]:
+        """The recorded ciphertext, and what the receiver finds in it, with the agreement of the X25519 halves."""
+        recorded = vectors.load("encapsulations")["vectors"][self.people[sender]["encapsulations"]]
+        ciphertext = unhex(recorded[sender][purpose][receiver]["ciphertext"])
+        seed, peer = self.random(receiver, f"{purpose}_private_key"), self.public(sender, purpose)
+        return ciphertext, xwing.decapsulated(seed, ciphertext) + xwing.static_agreement(seed, peer)
+
+    def pair_secret(self, giver: str, receiver: str) -> bytes:
+        seed = self.random(giver, "mask_private_key")
+        return ref.pair_secret(seed, self.round_id, self.seal_bound, giver, receiver)
+
+    def gift(self, giver: str, receiver: str) -> tuple[bytes, bytes]:
+        """Pair seal and digest."""
+        secret = self.pair_secret(giver, receiver)
+        ciphertext, both = self.encapsulated(giver, receiver, "mask")
+        ends, bound = (giver, receiver), self.seal_bound
+        sealed = ref.pair_seal(secret, both[:32], both[32:], round_id=self.round_id, bound=bound, ends=ends)
+        return ciphertext + sealed, ref.pair_secret_digest(self.bound, giver, receiver, secret)
 
     def encoded(self, name: str) -> list[int]:
         if name not in self._encoded:
@@ -623,7 +685,11 @@ class Rebuilt:
         return ref.mask_words(self.suite, key, ref.word_bits(self.bits), 0, len(self.encoded(self.shared[0])))
 
     def pairwise_key(self, one: str, other: str) -> bytes:
-        shared = ref.agree(self.random(one, "mask_private_key"), self.public(other, "mask"))
+        if self.suite == ref.HYBRID_SUITE:
+            low, high = sorted((one, other), key=str.encode)
+            shared = self.pair_secret(low, high) + self.pair_secret(high, low)
+        else:
+            shared = ref.agree(self.random(one, "mask_private_key"), self.public(other, "mask"))
         return ref.pairwise_key(shared, self.round_id, self.mask_bound, one, other, suite=self.suite)
 
     def masked(self, name: str) -> list[int]:
@@ -650,6 +716,8 @@ def _bytes(vector: Vector, slug: str) -> bytes:
 def whole_round(vector: Vector) -> None:
     """Every message a participant sends, and the sum that comes out, from the inputs alone."""
     made = Rebuilt(vector)
+    if made.suite == ref.HYBRID_SUITE:
+        vector = vector | {"messages": archive.messages("round-hybrid")}
     assert made.bound.hex() == vector["context"]
     assert made.input_bound.hex() == vector.get("input_context", vector["context"])
     for name in vector["participants"]:
@@ -726,12 +794,11 @@ def _check_outcome(vector: Vector, made: Rebuilt) -> None:
         total = [x - m for x, m in zip(total, mask, strict=True)]
     for name in made.dropped:
         private = _joined(told["mask_keys"][name]["shares"], made.least)
-        assert ref.public_key(private) == made.public(name, "mask")
+        assert ref.public_key_of(made.suite, private) == made.public(name, "mask")
         for peer in made.survivors:
             if peer not in made.neighbours[name]:
                 continue
-            shared = ref.agree(private, made.public(peer, "mask"))
-            key = ref.pairwise_key(shared, made.round_id, made.mask_bound, name, peer, suite=made.suite)
+            key = _recovered_key(made, private, name, peer)
             sign_of = -1 if made.index[peer] > made.index[name] else 1
             total = [x + sign_of * m for x, m in zip(total, made.mask(key), strict=True)]
     sums = [x % 2**made.bits for x in total]
@@ -740,6 +807,27 @@ def _check_outcome(vector: Vector, made: Rebuilt) -> None:
     assert sums == outcome["sums"] == [x % 2**made.bits for x in plain]
     assert outcome["survivors"] == made.survivors
     check_mean(vector, made)
+
+
+def _recovered_key(made: Rebuilt, private: bytes, dropped: str, survivor: str) -> bytes:
+    """The key of a pair's mask, from the mask private key of who dropped out and what the coordinator passed on."""
+    if made.suite != ref.HYBRID_SUITE:
+        shared = ref.agree(private, made.public(survivor, "mask"))
+    else:
+        gave = ref.pair_secret(private, made.round_id, made.seal_bound, dropped, survivor)
+        sealed, _ = made.gift(survivor, dropped)
+        key = ref.hkdf(
+            xwing.decapsulated(private, sealed[:1120]) + xwing.static_agreement(private, made.public(survivor, "mask")),
+            made.round_id,
+            ref.frame(
+                b"secagg/v1/pair-secret-sealing", made.suite, made.seal_bound, survivor.encode(), dropped.encode()
+            ),
+            32,
+        )
+        associated_data = ref.share_associated_data(made.seal_bound, survivor, dropped)
+        got = AESGCM(key).decrypt(bytes(12), sealed[1120:], associated_data)
+        shared = gave + got if dropped.encode() < survivor.encode() else got + gave
+    return ref.pairwise_key(shared, made.round_id, made.mask_bound, dropped, survivor, suite=made.suite)
 
 
 def check_mean(vector: Vector, made: Rebuilt) -> None:
@@ -778,6 +866,8 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "dealing": dealing,
     "mask-keys": mask_keys,
     "aegis-128x4": published_aegis,
+    "x-wing": published_x_wing,
+    "pair-secrets": pair_secrets,
     "mask-stream": mask_stream,
     "secret-sharing": secret_sharing,
     "share-correction": share_correction,

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tests.conformance import aegis
+from tests.conformance import aegis, xwing
 
 PRIME = 2**256 + 297
 SUITE, AEGIS_SUITE = b"X25519_SHA256_AES128", b"X25519_SHA256_AEGIS128X4"
+HYBRID_SUITE = b"XWING_SHA256_AES256"
 STRIDE = 2**18
 
 
@@ -40,6 +41,34 @@ def public_key(private: bytes) -> bytes:
 
 def agree(private: bytes, public: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+
+
+def key_size(suite: bytes) -> int:
+    return 32 if suite == HYBRID_SUITE else 16
+
+
+def public_key_of(suite: bytes, private: bytes) -> bytes:
+    return xwing.public_key(private) if suite == HYBRID_SUITE else public_key(private)
+
+
+def pair_secret(seed: bytes, round_id: bytes, bound: bytes, giver: str, receiver: str) -> bytes:
+    """What the owner of the seed of a mask key gives."""
+    ends = (bound, giver.encode(), receiver.encode())
+    return hkdf(seed, round_id, frame(b"secagg/v1/pair-secret", HYBRID_SUITE, *ends), 32)
+
+
+def pair_seal(
+    secret: bytes, encapsulated: bytes, agreed: bytes, *, round_id: bytes, bound: bytes, ends: tuple[str, str]
+) -> bytes:
+    """Without the ciphertext of the encapsulation before it. `encapsulated`: its secret; `ends`: giver and receiver."""
+    names = (end.encode() for end in ends)
+    info = frame(b"secagg/v1/pair-secret-sealing", HYBRID_SUITE, bound, *names)
+    key = hkdf(encapsulated + agreed, round_id, info, 32)
+    return seal(key, secret, share_associated_data(bound, *ends))
+
+
+def pair_secret_digest(bound: bytes, giver: str, receiver: str, secret: bytes) -> bytes:
+    return digest(b"secagg/v1/pair-secret-digest", bound, giver.encode(), receiver.encode(), secret)
 
 
 def context(round_id: bytes, config: bytes, model_digest: bytes) -> bytes:
@@ -180,7 +209,8 @@ def split_entries(peers: Iterable[int], joined: bytes) -> dict[int, bytes]:
 def sealing_key(
     shared: bytes, round_id: bytes, bound: bytes, sender: str, receiver: str, *, suite: bytes = SUITE
 ) -> bytes:
-    return hkdf(shared, round_id, frame(b"secagg/v1/share-sealing", suite, bound, sender.encode(), receiver.encode()))
+    info = frame(b"secagg/v1/share-sealing", suite, bound, sender.encode(), receiver.encode())
+    return hkdf(shared, round_id, info, key_size(suite))
 
 
 def share_associated_data(bound: bytes, sender: str, receiver: str) -> bytes:
@@ -193,11 +223,11 @@ def seal(key: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
 
 def pairwise_key(shared: bytes, round_id: bytes, bound: bytes, one: str, other: str, *, suite: bytes = SUITE) -> bytes:
     low, high = sorted((one.encode(), other.encode()))
-    return hkdf(shared, round_id, frame(b"secagg/v1/pairwise-mask", suite, bound, low, high))
+    return hkdf(shared, round_id, frame(b"secagg/v1/pairwise-mask", suite, bound, low, high), key_size(suite))
 
 
 def self_mask_key(seed: bytes, round_id: bytes, bound: bytes, name: str, *, suite: bytes = SUITE) -> bytes:
-    return hkdf(seed, round_id, frame(b"secagg/v1/self-mask", suite, bound, name.encode()))
+    return hkdf(seed, round_id, frame(b"secagg/v1/self-mask", suite, bound, name.encode()), key_size(suite))
 
 
 def words(key: bytes, word_bits: int, start: int, count: int) -> list[int]:

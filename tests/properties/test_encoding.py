@@ -54,7 +54,8 @@ def test_what_unpacks_packs_to_the_same_bytes(bits: int, count: int, data: bytes
 def test_masks_do_not_depend_on_how_the_vector_is_cut(
     suite: Suite, bits: int, size: int, cuts: list[int], key: bytes
 ) -> None:
-    masks = [Mask(Secret(key[:16]), negative=False), Mask(Secret(key[16:]), negative=True)]
+    size_of_key = suite.key_size
+    masks = [Mask(Secret(key[:size_of_key]), negative=False), Mask(Secret(key[-size_of_key:]), negative=True)]
     whole = np.zeros(size, word_dtype(bits))
     add_masks(whole, 0, masks, suite)
     parts = np.zeros(size, word_dtype(bits))

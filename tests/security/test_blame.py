@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from secagg.config import RoundConfig
+from secagg.config import RoundConfig, Suite
 from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, AuthenticationError, DecodeError, RemoteError, SecAggError
 from secagg.events import Accused, Verdict, WrongShares
@@ -49,16 +49,18 @@ OTHERS = NAMES[1:]
 ROUNDS: dict[str, RoundConfig] = {
     "active": make_config(7),
     "semi-honest": make_config(7, SEMI_HONEST),
+    "hybrid": replace(make_config(7), suite=Suite.XWING_SHA256_AES256),
     "dealt key": encrypted_config(BFV, DEALT, 7),
     "joint key": encrypted_config(BFV, JOINT, 7),
 }
 KINDS = {
     "active": dealing.MASKED,
     "semi-honest": dealing.MASKED,
+    "hybrid": dealing.HYBRID_MASKED,
     "dealt key": dealing.DEALT_KEY,
     "joint key": dealing.SEED_SHARE,
 }
-SIGNED = ("active", "dealt key", "joint key")
+SIGNED = ("active", "hybrid", "dealt key", "joint key")
 
 
 def begin(scheme: str, hook: Hook) -> Run:
@@ -72,7 +74,9 @@ def spoiled(entry: bytes, at: int) -> bytes:
 
 def places(scheme: str) -> dict[str, int]:
     """One byte of each part of an entry."""
-    return {"seal": 0, "digest": KINDS[scheme].seal_size}
+    kind = KINDS[scheme]
+    parts = {"seal": 0, "digest": kind.seals_size}
+    return parts | {"pair seal": kind.seal_size} if kind.suite.hybrid else parts
 
 
 def relaying(change: Callable[[bytes], bytes]) -> Hook:
@@ -222,11 +226,11 @@ def test_a_dealer_cannot_have_a_holder_named(monkeypatch: pytest.MonkeyPatch, sc
     """
     seal, victim = shares.seal, NAMES[4]
 
-    def sealing(round_, channel, sender, receiver, pair):  # type: ignore[no-untyped-def]
-        right = seal(round_, channel, sender, receiver, pair)
+    def sealing(round_, channel, sender, receiver, pair, **more):  # type: ignore[no-untyped-def]
+        right = seal(round_, channel, sender, receiver, pair, **more)
         if sender != SUSPECT or receiver.participant_id != victim:
             return right
-        wrong = seal(round_, channel, sender, receiver, shares.SharePair(Secret(bytes(33)), Secret(bytes(33))))
+        wrong = seal(round_, channel, sender, receiver, shares.SharePair(Secret(bytes(33)), Secret(bytes(33))), **more)
         return wrong[: dealing.MASKED.seal_size] + right[dealing.MASKED.seal_size :]
 
     monkeypatch.setattr(shares, "seal", sealing)

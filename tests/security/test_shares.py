@@ -158,8 +158,8 @@ def trust_any_context(patch: pytest.MonkeyPatch, run: Run) -> None:
     """Seals and commitments as they would be without the context; masks stay bound to it."""
     common, seal, opened, commit = run.coordinator.round, shares.seal, shares.open_sealed, shares.commit
 
-    def sealed_for(_round, channel, sender, receiver: Member, pair):  # type: ignore[no-untyped-def]
-        return seal(common, channel, sender, receiver, pair)
+    def sealed_for(_round, channel, sender, receiver: Member, pair, **more):  # type: ignore[no-untyped-def]
+        return seal(common, channel, sender, receiver, pair, **more)
 
     def opened_from(_round, channel, sender: Member, receiver, sealed):  # type: ignore[no-untyped-def]
         return opened(common, channel, sender, receiver, sealed)

@@ -156,11 +156,11 @@ def deal_wrong(patch: pytest.MonkeyPatch, dealer: ParticipantId, victims: Collec
     """`dealer` seals well-formed but wrong shares to `victims`."""
     seal = shares.seal
 
-    def sealing(round_, channel, sender, receiver, pair):  # type: ignore[no-untyped-def]
+    def sealing(round_, channel, sender, receiver, pair, **more):  # type: ignore[no-untyped-def]
         if sender == dealer and receiver.participant_id in victims:
             junk = Secret(b"\0" + bytes(range(32)))
             pair = shares.SharePair(junk, junk)
-        return seal(round_, channel, sender, receiver, pair)
+        return seal(round_, channel, sender, receiver, pair, **more)
 
     patch.setattr(shares, "seal", sealing)
 
@@ -185,11 +185,16 @@ def test_a_dealer_who_knows_the_check_is_named_all_the_same(monkeypatch: pytest.
     known = Decoder(range(1, 8), 4)._check
     seal = shares.seal
 
-    def sealing(round_, channel, sender, receiver, pair):  # type: ignore[no-untyped-def]
+    def sealing(round_, channel, sender, receiver, pair, **more):  # type: ignore[no-untyped-def]
         error = {6: known[6], 7: -known[5]}.get(receiver.index, 0) if sender == NAMES[2] else 0
         value = (int.from_bytes(pair.self_mask_seed.expose(), "big") + error) % PRIME
         return seal(
-            round_, channel, sender, receiver, shares.SharePair(pair.mask_key, Secret(value.to_bytes(33, "big")))
+            round_,
+            channel,
+            sender,
+            receiver,
+            shares.SharePair(pair.mask_key, Secret(value.to_bytes(33, "big"))),
+            **more,
         )
 
     monkeypatch.setattr(shares, "seal", sealing)
@@ -205,10 +210,10 @@ def test_a_dealer_who_knows_the_check_is_named_all_the_same(monkeypatch: pytest.
 def test_dealers_beyond_correction_end_the_round_and_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
     seal = shares.seal
 
-    def sealing(round_, channel, sender, receiver, pair):  # type: ignore[no-untyped-def]
+    def sealing(round_, channel, sender, receiver, pair, **more):  # type: ignore[no-untyped-def]
         if sender in NAMES[2:4] and receiver.participant_id in NAMES[:2]:
             pair = shares.SharePair(pair.mask_key, Secret(b"\0" + receiver.participant_id.encode().rjust(32)))
-        return seal(round_, channel, sender, receiver, pair)
+        return seal(round_, channel, sender, receiver, pair, **more)
 
     monkeypatch.setattr(shares, "seal", sealing)
     run = start(make_config(7, SEMI_HONEST, threshold=4))

@@ -81,7 +81,7 @@ def test_every_request_has_a_bound_and_only_a_vector_is_endless() -> None:
 
 REQUEST_BYTES = {
     "FindRound": 32_768,
-    "Advertise": 1024 + 4 * (8192 + 16),
+    "Advertise": 4096 + 4 * (8192 + 16),
     "OpenRound": (64 << 20) + 65_536,
     "Expect": 4 << 20,
     "Exclude": 4 << 20,
@@ -127,7 +127,7 @@ LONGEST_FIELDS = {
     "EncryptedInputChunk.seed": 16,
     "SumChunk.payload": 1 << 20,
     "PartialChunk.payload": 2 << 20,
-    "AdvertiseKeys.mask_public_key": 32,
+    "AdvertiseKeys.mask_public_key": 1216,
     "AdvertiseKeys.key_share_commitment": 32,
 }
 """The longest byte fields of messages that are never split, unless they are signatures or digests."""

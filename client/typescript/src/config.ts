@@ -141,7 +141,7 @@ export function checkConfig(config: RoundConfig): Round {
   if (config.homomorphic) throw new PolicyViolation("this client takes part in masked rounds only", COORDINATOR);
   if (config.pipeline) throw new PolicyViolation("this client has no pipelines", COORDINATOR);
   if (config.groups) throw new PolicyViolation("this client takes part in no rounds in groups yet", COORDINATOR);
-  if (config.suite !== Suite.X25519_SHA256_AES128) throw new PolicyViolation("this client has no AEGIS-128X4", COORDINATOR);
+  if (config.suite !== Suite.X25519_SHA256_AES128) throw new PolicyViolation("this client has the suite X25519_SHA256_AES128 only", COORDINATOR);
 
   let width: number;
   if (config.integers) {
@@ -180,6 +180,8 @@ export interface Policy {
   /** `["ACTIVE"]` where absent. */
   readonly threatModels?: readonly ("SEMI_HONEST" | "ACTIVE")[];
   readonly requireCompleteGraph?: boolean;
+  /** Refuse rounds that a quantum computer could open later. This client has no hybrid suite, so it then refuses all. */
+  readonly requireHybrid?: boolean;
   /** 3 where absent. */
   readonly minCohort?: number;
   /** 2 where absent. */
@@ -210,6 +212,7 @@ export function checkPolicy(round: Round, policy: Policy): void {
   refuse(!(policy.threatModels ?? ["ACTIVE"]).includes(model), `the policy refuses ${model}`);
   refuse(policy.schemes?.includes("masked") === false, "the policy refuses masked rounds");
   refuse(policy.suites?.includes(Suite[config.suite]!) === false, `the policy refuses the suite ${Suite[config.suite]}`);
+  refuse(policy.requireHybrid === true, "the policy demands a hybrid suite, which this client does not have");
   refuse(policy.requireCompleteGraph === true && config.graph !== Graph.COMPLETE, "the policy demands the complete graph");
   refuse(config.threshold < (policy.minCohort ?? 3), "the threshold is below the policy's cohort");
   refuse(config.threshold - config.maxColluding < (policy.minHonest ?? 2), "too few honest updates in a sum");

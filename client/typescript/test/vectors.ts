@@ -38,6 +38,7 @@ export function policyOf(p: Vector = {}): Policy {
     threatModels: p.threat_models ?? ["SEMI_HONEST", "ACTIVE"],
     minCohort: p.min_cohort ?? 3, minHonest: p.min_honest ?? 2, minColludingShare: String(p.min_colluding_share ?? 0),
     minOrganisations: p.min_organisations ?? 1, requireCompleteGraph: p.require_complete_graph ?? false,
+    requireHybrid: p.require_hybrid ?? false,
     oncePerModel: p.once_per_model ?? false, requireDistributedNoise: p.require_distributed_noise ?? false,
     ...(p.tasks && { tasks: p.tasks }), ...(p.schemes && { schemes: p.schemes }), ...(p.suites && { suites: p.suites }),
   };

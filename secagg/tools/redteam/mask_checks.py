@@ -18,7 +18,6 @@ from secagg.messages import (
     Member,
     ParticipantId,
     Roster,
-    ShareDelivery,
 )
 from secagg.policy import Policy
 from secagg.rounds.checked_roster import CheckedRoster
@@ -143,7 +142,7 @@ def _stream_heads(round_: Round, members: Mapping[Index, Member], index: int, pa
     membership = Membership(round_, own.participant_id, Policy(), rng, None)
     checked = CheckedRoster(membership, Roster(tuple(members.values())), members, own.index, {})
     state = AwaitingShares(checked, pair, pair, Secret(rng.token(32)), SharePair(Secret(bytes(33)), Secret(bytes(33))))
-    made = state._masks(ShareDelivery({i: b"" for i in members if i > index}))
+    made = state._masks(dict.fromkeys(i for i in members if i > index))
     cipher, memory = round_.config.suite.mask_cipher, StrideMemory(4, np.dtype("<u4"))
     return [MaskStream(cipher, mask.key, memory).stride(0, 4).tobytes() for mask in made]
 

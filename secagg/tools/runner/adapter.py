@@ -43,6 +43,7 @@ from secagg.rounds.releases import Release, remembering
 from secagg.schemes import Participant, restore, save, take_part
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
+from secagg.tools.conformance.replay import encapsulations
 from secagg.tools.conformance.replay.round import Draws, draw_sizes, read_arrays, read_policy, read_release, refusal
 from secagg.tools.runner.lines import VERSION, Feature
 from secagg.wire.agreement import decode_proof
@@ -58,7 +59,7 @@ def features() -> frozenset[Feature]:
     """What this adapter has here: no homomorphic rounds, and AEGIS where its package is installed."""
     left_out = {Feature.HOMOMORPHIC}
     try:
-        Suite.X25519_SHA256_AEGIS128X4.mask_cipher.require()
+        Suite.X25519_SHA256_AEGIS128X4.require()
     except MissingExtraError:
         left_out.add(Feature.AEGIS)
     return frozenset(Feature) - left_out
@@ -149,7 +150,8 @@ class Joined:
             memory, round_id = Memory(Path(request["folder"]) / "sums"), self.round.round_id
             claim = partial(_claimed, memory, round_id, policy)
         durable = "folder" in request
-        return Membership(self.round, self._own, policy, self._rng(), self._credentials, claim, durable)
+        ours = Membership(self.round, self._own, policy, self._rng(), self._credentials, claim, durable)
+        return replace(ours, encapsulate=encapsulations.replaying(request.get("encapsulations", {})))
 
     def _begin(self, membership: Membership, request: Document) -> Participant:
         if self._keys is not None and "state" in request:

@@ -28,6 +28,8 @@ class Feature(Enum):
     MODEL_LATER = "model-later"
     RING = "ring"
     AEGIS = "aegis"
+    HYBRID = "hybrid"
+    """It takes part in rounds whose keys are X-Wing."""
     PIPELINE = "pipeline"
     """Steps of an encoding before the fixed point: clipping, sampling, rotation, noise."""
     INTEGERS = "integers"

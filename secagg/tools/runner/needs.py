@@ -21,6 +21,7 @@ def needs_of(config: bytes) -> frozenset[Feature]:
         Feature.MODEL_LATER: read.model_later,
         Feature.RING: read.HasField("ring"),
         Feature.AEGIS: read.suite == pb.SUITE_X25519_SHA256_AEGIS128X4,
+        Feature.HYBRID: read.suite == pb.SUITE_XWING_SHA256_AES256,
         Feature.HOMOMORPHIC: homomorphic,
         Feature.PIPELINE: bool(read.pipeline),
         Feature.INTEGERS: read.HasField("integers"),

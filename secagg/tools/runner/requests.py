@@ -2,6 +2,7 @@
 
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document
+from secagg.tools.conformance.replay import encapsulations
 
 
 def join(
@@ -40,6 +41,9 @@ def join(
         request["folder"] = terms["folder"]
     if replayed:
         request["random"] = mine["random"]
+        if "encapsulations" in mine:
+            privates = encapsulations.privates_of(round_["participants"])
+            request["encapsulations"] = encapsulations.by_public_key(mine["encapsulations"], name, privates)
     if "identity" in mine:
         request["identity"] = {
             "certificate": mine["identity"]["certificate"],

@@ -18,6 +18,7 @@ class Suite(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SUITE_UNSPECIFIED: _ClassVar[Suite]
     SUITE_X25519_SHA256_AES128: _ClassVar[Suite]
     SUITE_X25519_SHA256_AEGIS128X4: _ClassVar[Suite]
+    SUITE_XWING_SHA256_AES256: _ClassVar[Suite]
 
 class Graph(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -63,6 +64,7 @@ THREAT_MODEL_ACTIVE: ThreatModel
 SUITE_UNSPECIFIED: Suite
 SUITE_X25519_SHA256_AES128: Suite
 SUITE_X25519_SHA256_AEGIS128X4: Suite
+SUITE_XWING_SHA256_AES256: Suite
 GRAPH_UNSPECIFIED: Graph
 GRAPH_COMPLETE: Graph
 GRAPH_RING: Graph

@@ -119,7 +119,7 @@ class RoundOpener:
                 "model_digest and leave model_later out"
             )
         try:
-            config.suite.mask_cipher.require()  # check: suite-to-open
+            config.suite.require()  # check: suite-to-open
         except MissingExtraError as error:
             raise ConfigError(f"this coordinator cannot open the round: {error}") from None
         return config

@@ -20,9 +20,10 @@ from secagg.tools.conformance.rounds.masked_intermediates import Insider, shown_
 SEMI_HONEST, ACTIVE = "round-semi-honest", "round-active"
 LATER = "round-active-model-later"
 SPARSE = "round-active-sparse"
+HYBRID = "round-hybrid"
 BFV, CKKS, JOINT = "round-bfv-participants", "round-ckks-participants", "round-bfv-threshold"
-"""The rounds that failures depart from: masked, with the model named at once and later, and with a sparse graph; then
-homomorphic, with a dealt key and with a joint key.
+"""The rounds that failures depart from: masked, with the model named at once and later, with a sparse graph, and of
+the hybrid suite; then homomorphic, with a dealt key and with a joint key.
 """
 
 COORDINATOR = "coordinator"
@@ -118,7 +119,7 @@ class Script:
         pair = insider.pairs[to.index]
         if self_mask_seed is not None:
             pair = shares.SharePair(pair.mask_key, self_mask_seed)
-        return shares.seal(at, insider.channel, ParticipantId(sender), to, pair)
+        return insider.entry(to, pair, at)
 
     def sign(self, name: str, message: bytes) -> bytes:
         """A participant's signature.

@@ -25,7 +25,7 @@ from secagg.tools.conformance.fixtures import ALICE, BOB, CONTEXT
 
 SUITE = b"X25519_SHA256_AES128"
 PRIME = polynomial.PRIME.to_bytes(33, "big")
-STREAM_KEY = fixtures.seed("mask stream")[:16]
+STREAM_KEY = fixtures.seed("mask stream")
 TO_CORRECT = fixtures.seed("secret to correct")
 ROUND_ID = RoundId(fixtures.seed("round id")[:16])
 
@@ -210,18 +210,18 @@ def _mask_keys() -> Document:
 
 
 def _mask_stream(suite: Suite) -> Document:
-    cases = []
+    key, cases = STREAM_KEY[: suite.key_size], []
     for word_bits in (8, 16, 32, 64):
         dtype = np.dtype(f"<u{word_bits // 8}")
         stride = stride_words(dtype)
         for start in (0, 64, stride - 5, stride, 3 * stride + 64, 2**32):
             words: Words = np.zeros(5, dtype)
-            add_masks(words, start, [Mask(Secret(STREAM_KEY), negative=False)], suite)
+            add_masks(words, start, [Mask(Secret(key), negative=False)], suite)
             cases.append(
                 {"word_bits": word_bits, "start": start, "stride": start // stride}
                 | {"bytes": words.tobytes(), "words": words}
             )
-    return {"suite": suite.name, "key": STREAM_KEY, "cases": cases}
+    return {"suite": suite.name, "key": key, "cases": cases}
 
 
 def _secret_sharing() -> Iterator[Document]:
@@ -285,6 +285,8 @@ VECTORS: Contents = {
         lambda: _mask_stream(Suite.X25519_SHA256_AES128)),
     "mask-stream-aegis": ("Words of one stream of AEGIS-128X4 at several places", "Mask stream",
         lambda: {"kind": "mask-stream", **_mask_stream(Suite.X25519_SHA256_AEGIS128X4)}),
+    "mask-stream-aes-256": ("Words of one stream of AES-256 at several places", "Mask stream",
+        lambda: {"kind": "mask-stream", **_mask_stream(Suite.XWING_SHA256_AES256)}),
     "secret-sharing": ("Shares of a secret, and the secret from as many as the threshold", "Secret sharing",
         lambda: {"prime": PRIME, "not_a_share": [PRIME, b"\xff" * 33, bytes(32), bytes(34)],
                  "cases": _secret_sharing()}),

@@ -44,11 +44,23 @@ def told(expect: Document, outcome: Document, known: Messages) -> dict[str, Docu
 
 def shortened(vector: Document, keep: frozenset[str] = frozenset()) -> Document:
     """A round with its long parts by size and digest, but for the messages to `keep`."""
-    short = {
-        slug: message if slug in keep else message | {"parts": [wire.shortened(part) for part in message["parts"]]}
+    short = {slug: message if slug in keep else _short(message) for slug, message in vector["messages"].items()}
+    return vector | {"messages": short}
+
+
+def _short(message: Document) -> Document:
+    return message | {"parts": [wire.shortened(part) for part in message["parts"]]}
+
+
+def without_long_fields(vector: Document) -> Document:
+    """A shortened round that also leaves out the fields of messages with a long part, where they repeat it."""
+    messages = {
+        slug: {key: value for key, value in message.items() if key != "fields"}
+        if any(not isinstance(part, str) for part in message["parts"])
+        else message
         for slug, message in vector["messages"].items()
     }
-    return vector | {"messages": short}
+    return vector | {"messages": messages}
 
 
 def abridged(outcome: Document) -> Document:

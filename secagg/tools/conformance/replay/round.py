@@ -12,8 +12,10 @@ import numpy as np
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.context import Round, RoundId, bind
+from secagg.crypto import xwing
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
+from secagg.crypto.xwing import Encapsulate
 from secagg.encoding.arrays import FloatArray
 from secagg.encoding.schema import Schema
 from secagg.encoding.vector import EncodedUpdate
@@ -31,6 +33,7 @@ from secagg.rounds.releases import Release, remembering
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document, plain
+from secagg.tools.conformance.replay import encapsulations
 from secagg.tools.conformance.replay.encryption import ReplayedBackend
 from secagg.wire.configuration import decode_config
 from secagg.wire.results import sums_digest
@@ -127,6 +130,14 @@ class Replay:
         stated = self.random(name)
         return Draws(stated[draw] for draw in draw_sizes(self.config))
 
+    def encapsulate(self, name: str) -> Encapsulate:
+        """What a participant of the hybrid suite encapsulates, as the vector states it."""
+        of = self._vector["participants"][name].get("encapsulations")
+        if of is None:
+            return xwing.encapsulate
+        privates = encapsulations.privates_of(self._vector["participants"])
+        return encapsulations.replaying(encapsulations.by_public_key(of, name, privates))
+
     def learned(self, name: str) -> Aggregate | None:
         """The sum that a participant decrypted itself."""
         return self._participants[name].aggregate
@@ -205,7 +216,15 @@ class Replay:
         name = step["at"]
         if step["do"] == "join":
             own, draws = ParticipantId(name), self.draws(name)
-            membership = Membership(self.round, own, self._policy, draws, self.credentials(name), self._memory)
+            membership = Membership(
+                self.round,
+                own,
+                self._policy,
+                draws,
+                self.credentials(name),
+                self._memory,
+                encapsulate=self.encapsulate(name),
+            )
             vector = None if self.config.model_later else self.encoder(name)
             self._participants[name] = take_part(membership, vector, lambda: self.backend(name))
             return [self._participants[name].advertisement]
@@ -237,6 +256,7 @@ def read_policy(policy: Document) -> Policy:
         suites=frozenset(Suite[name] for name in policy.get("suites", Suite.__members__)),
         tasks=None if policy.get("tasks") is None else frozenset(policy["tasks"]),
         require_distributed_noise=policy.get("require_distributed_noise", False),
+        require_hybrid=policy.get("require_hybrid", False),
         require_complete_graph=policy.get("require_complete_graph", False),
     )
 

@@ -1,5 +1,5 @@
 """Whole masked rounds, with a dropout in every phase: one for each threat model, with the model named at once and named
-later, and on a ring; one with noise, and one whose masks are made by AEGIS-128X4.
+later, and on a ring; one with noise, one whose masks are made by AEGIS-128X4, and one of the hybrid suite.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,12 @@ from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
 from secagg.sparse.ring import Ring
 from secagg.tools.conformance.document import Document, document, plain
+from secagg.tools.conformance.replay import encapsulations
 from secagg.tools.conformance.rounds.inputs import NOTE, Attendance, round_config, round_inputs
 from secagg.tools.conformance.rounds.masked_intermediates import intermediates
 from secagg.tools.conformance.rounds.recorder import finished
+
+HYBRID = "round-hybrid"
 
 PIPELINE = "feedback | clip(linf=1.0) | clip(l2=1.0) | sample(rate=0.75) | rotate | quantise(bits=12)"
 """Every step but weights and noise."""
@@ -27,6 +30,12 @@ def vectors() -> Iterator[tuple[str, Document]]:
     """File name and content."""
     for name, config, attendance in _rounds():
         yield f"round-{name}", _round(f"round-{name}", config, attendance)
+
+
+def hybrid_privates() -> dict[str, dict[str, bytes]]:
+    """The seeds of everybody's key pairs in the round of the hybrid suite."""
+    config, attendance = next((config, attendance) for name, config, attendance in _rounds() if name == "hybrid")
+    return encapsulations.privates_of(plain(round_inputs(HYBRID, config, attendance))["participants"])
 
 
 def _rounds() -> Iterator[tuple[str, RoundConfig, Attendance]]:
@@ -87,6 +96,16 @@ def _rounds() -> Iterator[tuple[str, RoundConfig, Attendance]]:
         suite=Suite.X25519_SHA256_AEGIS128X4,
     )
     yield "aegis", aegis, Attendance.without("hazel", "iris", "juniper", "amber-9", **drops)
+    hybrid = round_config(
+        "hybrid",
+        encoding=FixedPoint(1.0, 8, 1),
+        max_participants=7,
+        threshold=3,
+        max_colluding=1,
+        threat_model=ThreatModel.SEMI_HONEST,
+        suite=Suite.XWING_SHA256_AES256,
+    )
+    yield "hybrid", hybrid, Attendance.without("hazel", "iris", "juniper", "amber-9", "amber-10", **drops)
     yield "noise", noise, Attendance.without("hazel", "iris", "juniper", "amber-9", **drops)
 
     sparse = ("linden", "maple", "oak", "pine")
@@ -113,6 +132,10 @@ def _round(name: str, config: RoundConfig, attendance: Attendance) -> Document:
     named = ", whose model is named with the shares" if config.model_later else ""
     sparse = "" if config.ring is None else ", on a ring"
     title = f"A round, {model}{named}{sparse}, with a dropout in each phase"
-    vector = document("round", title, "The round", note=NOTE, **round_inputs(name, config, attendance))
+    inputs = round_inputs(name, config, attendance)
+    if config.suite.hybrid:
+        for mine in inputs["participants"].values():
+            mine["encapsulations"] = name  # under this name in the file of recorded ones
+    vector = document("round", title, "The round", note=NOTE, **inputs)
     vector["intermediates"] = plain(intermediates(vector, finished(vector, attendance)))
     return vector

@@ -7,15 +7,16 @@ import numpy as np
 
 from secagg import roster as rosters
 from secagg.config import ThreatModel
+from secagg.context import Round
 from secagg.crypto import labels
-from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.packing import pack
-from secagg.masked import shares
+from secagg.masked import pair_secrets, shares
 from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
+from secagg.masked.shares import SharePair
 from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.rounds import dealing
 from secagg.rounds.graph import neighbourhoods
@@ -32,7 +33,8 @@ class Insider:
         self.replay, self.round, self.member = replay, replay.named.of_members(rosters.roster_digest(roster)), member
         self.neighbours = neighbourhoods(self.round, len(rosters.names_of(roster))).of(member.index)
         self.name = member.participant_id
-        self.channel, self.mask = KeyPair.generate(draws), KeyPair.generate(draws)
+        kind = replay.config.suite.key_pairs
+        self.channel, self.mask = kind.generate(draws), kind.generate(draws)
         self.seed = Secret(draws.token(32))
         holders = (*self.neighbours, member.index)
         self.pairs = shares.split(self.mask.private, self.seed, replay.config.share_threshold, holders, draws)
@@ -52,16 +54,30 @@ class Insider:
         }
 
     def _seal(self, receiver: Member) -> dict[str, Any]:
+        suite = self.replay.config.suite
         shared = self.channel.agree(receiver.keys.channel_public_key, peer=receiver.participant_id)
         ends = (self.round.seal_context, self.name.encode(), receiver.participant_id.encode())
-        info = frame(labels.SHARE_SEALING, self.replay.config.suite.name.encode(), *ends)
-        entry = shares.seal(self.round, self.channel, self.name, receiver, self.pairs[receiver.index])
-        return {
+        info = frame(labels.SHARE_SEALING, suite.name.encode(), *ends)
+        kind, entry, material = dealing.masked(suite), self.entry(receiver, self.pairs[receiver.index]), shared
+        if suite.hybrid:
+            fresh, _ = self.replay.encapsulate(self.name)(receiver.keys.channel_public_key)
+            material = Secret(fresh.expose() + shared.expose())
+        told = {
             "shared_secret": shared.expose(),
-            "key": derive(shared, salt=self.round.round_id, info=info, size=16).expose(),
-            "sealed": entry[: dealing.MASKED.seal_size],
-            "digests": entry[dealing.MASKED.seal_size :],
+            "key": derive(material, salt=self.round.round_id, info=info, size=suite.key_size).expose(),
+            "digests": entry[kind.seals_size :],
         }
+        if suite.hybrid:
+            gave = pair_secrets.given(self.round, self.mask.private, self.name, receiver.participant_id)
+            return told | {"pair_secret": gave.expose()}
+        return told | {"sealed": entry[: kind.seal_size]}
+
+    def entry(self, receiver: Member, pair: SharePair, at: Round | None = None) -> bytes:
+        """What we deal to `receiver`, without a signature; in another round than ours, if `at` is one."""
+        encapsulate, round_ = self.replay.encapsulate(self.name), at or self.round
+        hybrid = round_.config.suite.hybrid
+        gift = pair_secrets.give(round_, self.mask, self.name, receiver, encapsulate) if hybrid else None
+        return shares.seal(round_, self.channel, self.name, receiver, pair, gift=gift, encapsulate=encapsulate)
 
     def input(self, peers: Iterable[Member]) -> dict[str, Any]:
         """The encoded update, every mask on it, and what is sent. `peers`: U2 without us."""
@@ -87,8 +103,14 @@ class Insider:
 
     def pairwise(self, peer: Member) -> dict[str, bytes]:
         """The secret shared with `peer` and the key of the mask."""
-        shared = self.mask.agree(peer.keys.mask_public_key, peer=peer.participant_id)
-        key = pairwise_mask_key(self.round, self.name, peer.participant_id, shared)
+        other = peer.participant_id
+        if self.replay.config.suite.hybrid:
+            theirs = Secret(self.replay.random(other)["mask_private_key"])
+            gave = pair_secrets.given(self.round, self.mask.private, self.name, other)
+            shared = pair_secrets.both(self.name, gave, other, pair_secrets.given(self.round, theirs, other, self.name))
+        else:
+            shared = self.mask.agree(peer.keys.mask_public_key, peer=other)
+        key = pairwise_mask_key(self.round, self.name, other, shared)
         return {"shared_secret": shared.expose(), "key": key.expose()}
 
     def _words(self, key: Secret) -> Words:
