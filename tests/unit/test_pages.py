@@ -24,8 +24,8 @@ CI_RUNS: Final = {
     "pip install .": "build/wheel/bin/pip install --quiet dist/secagg-*.whl",
     "pip install '.[redteam,ckks]'": EACH_EXTRA,
     "secagg redteam run --profile quick": "make redteam",
-    "secagg faults run --histories 200": ".venv/bin/secagg faults run --histories 200",
-    "secagg faults run --histories 2000 --seed 1": ".venv/bin/secagg faults run --histories 2000 --seed 1",
+    "secagg faults run --histories 50": ".venv/bin/secagg faults run --histories 50",
+    "secagg faults run --histories 600 --seed 1": ".venv/bin/secagg faults run --histories 600 --seed 1",
     "secagg faults replay 4711": ".venv/bin/secagg faults replay 4711",
     "secagg faults processes --schedules 15": "as_root .venv/bin/secagg faults processes --schedules 15",
 }
