@@ -6,7 +6,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +21,12 @@ from secagg_client.transport import channels
 from secagg_server.gateway.tokens import issue
 
 from secagg.crypto.secret import Secret
+from secagg.errors import ParticipationCancelled
 from secagg.messages import ParticipantId
 from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.failures import TRAILER
 from secagg.wire.v1 import gateway_pb2 as pb
-from tests.serving import site
+from tests.serving import Stage, site
 
 KEY: Final = Secret(bytes(range(32)))
 """Of the tokens of tests."""
@@ -47,6 +48,12 @@ def with_gateway(folder: Path, **changes: Any) -> dict[str, Any]:
     keys.touch(mode=0o600)
     keys.write_text(KEY.expose().hex() + "\n")
     return {"gateway": "127.0.0.1:0", "gateway_token_key": keys, **changes}
+
+
+def address_of(s: Stage) -> str:
+    """HOST:PORT of the gateway of a coordinator that has one."""
+    assert s.server.gateway is not None
+    return str(s.server.gateway.listens)
 
 
 def believing() -> ssl.SSLContext:
@@ -123,6 +130,8 @@ class GatewayChannel:
         self.token = token_of(name)
         self.chain = site().identity(name).chain
         self.post = Post(target)
+        self.sends: Callable[[str, pb.SubmitRequest], None] = lambda method, request: None
+        """Told of each Submit before it is sent."""
 
     def call(
         self, path: str, requests: Iterator[bytes], timeout_s: float | None, metadata: channels.Metadata
@@ -150,26 +159,32 @@ class GatewayCall:
     def __init__(self, channel: GatewayChannel, method: str, requests: Iterator[bytes], round_id: Any) -> None:
         self._channel = channel
         self._id = os.urandom(16)
+        self._method = method
         self._begin = {"method": method, "round_id": round_id, "certificates": channel.chain}
         self._requests: Iterator[bytes] | None = requests
         self._parts: list[bytes] = []
         self._next = 0
         self._end = False
+        self._cancelled = False
 
     def read(self) -> bytes | None:
         if self._requests is not None:
             requests, self._requests = self._requests, None
             self._submit(requests)
+        if self._cancelled:
+            raise ParticipationCancelled("the call was cancelled")
         while not self._parts and not self._end:
             request = pb.PollRequest(call_id=self._id, number=self._next, wait_ms=WAIT_MS)
             reply = pb.PollReply.FromString(self._channel.rpc("Poll", request))
             self._parts, self._end = list(reply.parts), reply.end
             self._next += len(reply.parts)
+            if self._cancelled:
+                raise ParticipationCancelled("the call was cancelled")
         return self._parts.pop(0) if self._parts else None
 
     def cancel(self) -> None:
         if not self._end:
-            self._end = True
+            self._cancelled = self._end = True
             with suppress(channels.CallFailed):
                 self._channel.rpc("End", pb.EndRequest(call_id=self._id))
 
@@ -184,6 +199,9 @@ class GatewayCall:
                 request = pb.SubmitRequest(
                     call_id=self._id, number=number, messages=messages, last=following is None, **self._begin
                 )
+                self._channel.sends(self._method, request)
+                if self._cancelled:
+                    return
                 reply = pb.SubmitReply.FromString(self._channel.rpc("Submit", request))
                 self._begin = {}
                 taken = reply.next - number
@@ -194,9 +212,10 @@ class GatewayCall:
                 return
 
 
-def client_over(address: str, name: ParticipantId, **options: Any) -> Client:
-    """A client whose calls go over the gateway."""
+def client_over(address: str, name: ParticipantId, **options: Any) -> tuple[Client, GatewayChannel]:
+    """A client whose calls go over the gateway, and its channel."""
     client = Client(address, identity=site().identity(name), trust=site().trust, **options)
     client._connection.close()
-    client._connection = Connection(GatewayChannel(address, name), options.get("retry") or RetryPolicy())  # type: ignore[arg-type]
-    return client
+    channel = GatewayChannel(address, name)
+    client._connection = Connection(channel, options.get("retry") or RetryPolicy())  # type: ignore[arg-type]
+    return client, channel

@@ -54,6 +54,7 @@ def _unchecked(name: str, path: str, check: str, test: str) -> Mutant:
 
 
 _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
+_GATEWAY = f"{_SERVER}/gateway"
 _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation/terms.py"
 _INPUTS = f"{_CLIENT}/participation/inputs.py"
 _SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
@@ -505,6 +506,23 @@ MUTANTS: Final = (
            "plain_traceback().encode()", _STATUS_TESTS),
     Mutant("status-uncounted", f"{_SERVER}/limits/open_files.py", "files - RESERVED - others", "files - RESERVED",
            "tests/unit/server/test_proxy.py"),
+    Mutant("failed-calls-stay", f"{_GATEWAY}/application.py", "            self.fetched = caller, call_id\n", "",
+           "tests/integration/test_gateway_hostile.py::test_calls_are_counted_with_those_over_grpc"),
+    Mutant("fetched-calls-stay", f"{_GATEWAY}/application.py", "self._calls.forget(*request.fetched)", "pass",
+           "tests/integration/test_gateway_hostile.py::test_an_honest_call"),
+    Mutant("any-token-key", f"{_GATEWAY}/tokens.py", "if not any(", "if not (found and",
+           "tests/unit/server/test_gateway_tokens.py"),
+    Mutant("calls-of-everybody", f"{_GATEWAY}/held.py", "self._calls.get((caller, request.call_id))",
+           "next((c for (_, i), c in self._calls.items() if i == request.call_id), None)",
+           "tests/integration/test_gateway_hostile.py::test_nobody_polls_for_others"),
+    Mutant("denied-keep-calls", f"{_GATEWAY}/held.py", "[key for key in self._calls if key[0] == caller]", "[]",
+           "tests/integration/test_gateway_hostile.py::test_whoever_is_denied_loses_calls_and_connections"),
+    Mutant("gateway-never-shuts-out", "server/secagg_server/app.py", "gateway.shut_out(sorted(refused))", "pass",
+           "tests/integration/test_gateway_hostile.py::test_whoever_is_denied_loses_calls_and_connections"),
+    Mutant("bytes-not-counted", f"{_GATEWAY}/application.py", "slot.hold(request.length)", "pass",
+           "tests/integration/test_gateway_hostile.py::test_bytes_are_counted_before_they_are_read"),
+    Mutant("token-keys-not-renewed", f"{_SERVER}/certificates/renewal.py", "(settings.gateway_token_key, ", "(",
+           "tests/integration/test_gateway_hostile.py::test_keys_of_tokens_are_rotated"),
     Mutant("one-end-told-twice", f"{_SERVER}/network/proxy.py", "if not connection.told:", "if True:",
            "tests/unit/server/test_proxy.py"),
     Mutant("hung-up-while-starting", f"{_SERVER}/__main__.py", "signal.signal(signal.SIGHUP, signal.SIG_IGN)", "pass",

@@ -80,7 +80,7 @@ class RunningServer:
         control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
         status_address: HOST:PORT of the status port, with the port that it got; None without one.
         link_address: HOST:PORT for ingress workers, with the port that it got; None without one.
-        gateway_address: HOST:PORT of the gateway, with the port that it got; None without one.
+        gateway: for browsers and phones; None without one.
         connections: how many connections of participants fit under the limit of open files.
         proxy: those connections.
         rounds: what it coordinates.
@@ -91,7 +91,7 @@ class RunningServer:
     control_address: str
     status_address: str | None
     link_address: str | None
-    gateway_address: str | None
+    gateway: Gateway | None
     connections: int
     proxy: ConnectionProxy
     rounds: Rounds
@@ -224,7 +224,7 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
             str(control_address),
             None if status is None else str(status.listens),
             None if link is None else str(link.listens),
-            None if gateway is None else str(gateway.listens),
+            gateway,
             connections,
             proxy,
             rounds,

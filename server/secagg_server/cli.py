@@ -153,7 +153,7 @@ async def _serve(settings: Settings, grpc_log: GrpcLog, place: Place = _nowhere)
             control_plane=server.control_address,
             status=server.status_address,
             link=server.link_address,
-            gateway=server.gateway_address,
+            gateway=None if server.gateway is None else str(server.gateway.listens),
             connections=server.connections,
             version=__version__,
         )

@@ -18,7 +18,7 @@ from secagg.encoding.integers import Integers
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.messages import ParticipantId
 from tests.deployment.browser import Browser, browser
-from tests.gateway import token_of, with_gateway
+from tests.gateway import address_of, token_of, with_gateway
 from tests.serving import NAMES, make_config, site, stage
 from tests.taking_part import lenient, take_part
 from tests.typescript.people import person, scene
@@ -103,7 +103,7 @@ async def test_python_node_and_a_page_get_one_exact_sum(window: Browser, tmp_pat
             round_id = await s.director.open(config)
             identity = site().people[in_page]
             told = {
-                "url": f"https://{s.server.gateway_address}",
+                "url": f"https://{address_of(s)}",
                 "token": token_of(in_page),
                 "pem": {
                     "certificate": identity.certificate_pem.decode(),

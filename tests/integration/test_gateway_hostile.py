@@ -17,6 +17,7 @@ from secagg_server.gateway import application, held, port
 from secagg_server.gateway.application import MAX_SUBMIT_BYTES, Application
 from secagg_server.gateway.held import HeldCall, HeldCalls
 from secagg_server.gateway.port import GatewayPort, Visitor
+from secagg_server.limits.call_limiter import CallLimiter
 from structlog.testing import capture_logs
 
 from secagg.crypto.secret import Secret
@@ -24,7 +25,7 @@ from secagg.messages import ParticipantId
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.v1 import data_plane_pb2
 from secagg.wire.v1 import gateway_pb2 as pb
-from tests.gateway import SERVICE, believing, token_of, with_gateway
+from tests.gateway import KEY, SERVICE, believing, token_of, with_gateway
 from tests.serving import NAMES, PATIENCE_S, Stage, make_config, site, stage
 
 ALICE, BOB = NAMES[:2]
@@ -97,9 +98,8 @@ class Link:
 class Attacker:
     def __init__(self, s: Stage) -> None:
         self.stage = s
-        assert s.server.gateway_address is not None
-        host, _, number = s.server.gateway_address.rpartition(":")
-        self.host, self.port = host, int(number)
+        assert s.server.gateway is not None
+        self.host, self.port = s.server.gateway.listens.host, s.server.gateway.listens.port
         self.links: list[Link] = []
 
     async def link(self, **tls: Any) -> Link:
@@ -465,3 +465,157 @@ async def test_a_newer_poll_takes_the_place_of_an_older_one(tmp_path: Path, monk
         assert not newer.done()
         assert (await peer.post("End", pb.EndRequest(call_id=call_id).SerializeToString())).status == 200
         assert (await newer).status == 503
+
+
+async def test_a_call_that_nobody_asks_for_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = data_plane_pb2.FindRoundRequest(task="x").SerializeToString()
+    async with gateway(tmp_path, gateway_idle_s=0.2) as peer:
+        link, call_id = await peer.link(), os.urandom(16)
+
+        async def poll(wait_ms: int) -> int:
+            request = pb.PollRequest(call_id=call_id, wait_ms=wait_ms)
+            return (await peer.post("Poll", request.SerializeToString(), link)).status
+
+        await peer.post("Submit", begin("FindRound", find, call_id=call_id), link)
+        assert await poll(500) == 200, "while it is asked for it goes on"
+        await asyncio.sleep(0.5)
+        assert await poll(0) == 503
+        without_check(monkeypatch, HeldCalls, "_look_after", "calls-left")
+        await peer.post("Submit", begin("FindRound", find, call_id=call_id), link)
+        await asyncio.sleep(0.5)
+        assert await poll(0) == 200
+
+
+async def test_a_chain_is_bounded_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(tmp_path) as peer:
+        for chain in ([b"x"] * 5, [bytes(8193)]):
+            said = await peer.post("Submit", begin("Describe", DESCRIBE, certificates=chain))
+            assert (said.status, "a chain has at most" in said.told) == (400, True)
+        without_check(monkeypatch, held, "_pem", "chain-bounded")
+        said = await peer.post("Submit", begin("Describe", DESCRIBE, certificates=[b"x"] * 5))
+        assert (said.status, "unreadable" in said.told) == (401, True)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"method": "Attend"}, {"method": "OpenRound"}, {"call_id": bytes(15)}, {"round_id": bytes(15)}]
+)
+async def test_there_are_the_calls_of_the_data_plane_alone(tmp_path: Path, fields: dict[str, Any]) -> None:
+    async with gateway(tmp_path) as peer:
+        given = {"method": "Describe", **fields}
+        assert (await peer.post("Submit", begin(given.pop("method"), DESCRIBE, **given))).status == 400
+
+
+async def test_calls_are_counted_with_those_over_grpc(tmp_path: Path) -> None:
+    find = data_plane_pb2.FindRoundRequest(task="x").SerializeToString()
+    async with gateway(tmp_path, max_calls_per_participant=2) as peer:
+        link = await peer.link()
+        waiting = asyncio.create_task(peer.stage.players[ALICE].find(task="x"))
+        found: list[int] = []
+        for _ in range(8):  # the one over gRPC may come late
+            call_id = os.urandom(16)
+            said = await peer.post("Submit", begin("FindRound", find, call_id=call_id), link)
+            if said.status == 200:
+                poll = pb.PollRequest(call_id=call_id, wait_ms=100).SerializeToString()
+                said = await peer.post("Poll", poll, link)
+            found.append(said.status)
+        assert found[-3:] == [429, 429, 429]
+        assert found.count(200) <= 2
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_an_answer_that_is_not_taken_ends_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is far longer than what the system keeps on its way."""
+
+    async def large(self: HeldCalls, caller: str, request: pb.PollRequest) -> pb.PollReply:
+        return pb.PollReply(parts=[bytes(32 << 20)])
+
+    monkeypatch.setattr(HeldCalls, "poll", large)
+    poll = pb.PollRequest(call_id=bytes(16)).SerializeToString()
+    given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
+
+    async def unread(peer: Attacker) -> int:
+        link = await peer.link()
+        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await link.send(link.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": str(len(poll))}) + poll)
+        await asyncio.sleep(1.0)
+        server = peer.stage.server.gateway
+        assert server is not None
+        return server.connections[1]
+
+    async with gateway(tmp_path, write_timeout_s=0.3) as peer:
+        assert await unread(peer) == 0
+        without_check(monkeypatch, Visitor, "take", "gateway-answer-taken")
+        assert await unread(peer) == 1
+
+
+async def test_connections_beyond_the_rate_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port, "MAX_A_SECOND", 2)
+    (tmp_path / "twin").mkdir()
+
+    async def crowd(peer: Attacker) -> int:
+        """How many of ten connections are let in at once."""
+        server = peer.stage.server.gateway
+        assert server is not None
+        server._port._clock = lambda: 7.0  # a long second
+        links = [asyncio.create_task(peer.link()) for _ in range(6)]
+        done, waiting = await asyncio.wait(links, timeout=0.7)
+        for link in waiting:
+            link.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return len(done)
+
+    async with gateway(tmp_path) as peer:
+        assert await crowd(peer) == 2
+    without_check(monkeypatch, GatewayPort, "_accept", "gateway-connections-a-second")
+    async with gateway(tmp_path / "twin") as peer:
+        assert await crowd(peer) == 6
+
+
+async def test_whoever_is_denied_loses_calls_and_connections(tmp_path: Path) -> None:
+    denied = tmp_path / "denied"
+    denied.write_text("")
+    async with gateway(tmp_path, denied=denied) as peer:
+        link, call_id = await peer.link(), os.urandom(16)
+        find = data_plane_pb2.FindRoundRequest(task="x").SerializeToString()
+        await peer.post("Submit", begin("FindRound", find, call_id=call_id), link)
+        denied.write_text(f"participant {ALICE}\n")
+        peer.stage.server.renewal.wake()
+        assert await link.over()
+        assert (await peer.post("Poll", pb.PollRequest(call_id=call_id).SerializeToString())).status == 503
+        assert (await peer.describe()).status == 401
+
+
+async def test_keys_of_tokens_are_rotated(tmp_path: Path) -> None:
+    fresh = Secret(bytes([9] * 32))
+    async with gateway(tmp_path) as peer:
+        keys, renewal = tmp_path / "token.keys", peer.stage.server.renewal
+        new, old = (f"Bearer {token_of(ALICE, key=key)}" for key in (fresh, KEY))
+        assert (await peer.describe(authorization=new)).status == 401
+        for content, good in ((f"{fresh.expose().hex()}\n{KEY.expose().hex()}", [200, 200]), ("x", [200, 200])):
+            keys.write_text(content)
+            await renewal.look()
+            await renewal.look()  # it is read once it rests
+            assert [(await peer.describe(authorization=one)).status for one in (new, old)] == good
+        assert "gateway_token_key" in renewal.fault, "a damaged file leaves what was in force"
+        keys.write_text(fresh.expose().hex())
+        await renewal.look()
+        await renewal.look()
+        assert [(await peer.describe(authorization=one)).status for one in (new, old)] == [200, 401]
+
+
+async def test_bytes_are_counted_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is announced counts, whether it comes or not."""
+    monkeypatch.setattr(
+        "secagg_server.app.CallLimiter", lambda most, in_all, size=1000: CallLimiter(most, in_all, size)
+    )
+    async with gateway(tmp_path) as peer:
+        slow = await peer.link()
+        given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
+        await slow.send(slow.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": "900"}))
+        poll = pb.PollRequest(call_id=bytes(101)).SerializeToString()
+        found: list[int] = []
+        while 429 not in found:  # the slow one may come late
+            found.append((await peer.post("Poll", poll)).status)
+            assert len(found) < 100
+        assert (await peer.post("Poll", poll, authorization=f"Bearer {token_of(BOB)}")).status == 503

@@ -8,7 +8,8 @@ import asyncio
 import base64
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
 
@@ -61,6 +62,9 @@ _HTTP: Final[Mapping[grpc.StatusCode, int]] = {
 }
 """The status of HTTP for each code, as the Connect protocol has them; 500 for all others."""
 
+PIECE_BYTES: Final = 1 << 16
+"""Of an answer at once, so that little waits for who does not read."""
+
 _ASKED_HEADERS: Final = b"authorization, content-type, connect-protocol-version, connect-timeout-ms"
 
 _HEADERS: Final = {
@@ -110,8 +114,10 @@ class Connected(Protocol):
         """A request of this participant came."""
         ...
 
-    async def taken(self) -> None:
-        """Return when the other end has taken the answer, or has not in time and was cut off."""
+    async def take(self, sending: Awaitable[None]) -> None:
+        """Wait until a piece of an answer is on its way. If the other end does not take those before in time, it is
+        cut off, and `HungUp` raised.
+        """
         ...
 
 
@@ -202,8 +208,9 @@ class Application:
             if request.origin in self._origins:
                 headers |= {b"access-control-allow-origin": request.origin, b"vary": b"origin"}
             await send({"type": "http.response.start", "status": reply.status, "headers": list(headers.items())})
-            await send({"type": "http.response.body", "body": reply.body})
-            await connection.taken()
+            for start in range(0, len(reply.body) or 1, PIECE_BYTES):
+                piece, more = reply.body[start : start + PIECE_BYTES], start + PIECE_BYTES < len(reply.body)
+                await connection.take(send({"type": "http.response.body", "body": piece, "more_body": more}))
             if request.fetched is not None:
                 self._calls.forget(*request.fetched)
         except HungUp:
@@ -308,11 +315,13 @@ class Application:
             slot.hold(request.length)
             message = parse(kind, await request.body(self._read_timeout_s))
             if isinstance(message, pb.SubmitRequest):  # its messages are in memory until they are taken
-                return await self._calls.submit(caller, request.connection.address, message)
+                with request.fetching_failure(caller, message.call_id):
+                    return await self._calls.submit(caller, request.connection.address, message)
         finally:
             slot.end()
         if isinstance(message, pb.PollRequest):
-            reply = await self._calls.poll(caller, message)
+            with request.fetching_failure(caller, message.call_id):
+                reply = await self._calls.poll(caller, message)
             if reply.end:
                 request.fetched = caller, message.call_id
             return reply
@@ -347,6 +356,15 @@ class _Request:
         scheme, _, self.token = self._header(b"authorization").partition(b" ")
         if scheme.lower() != b"bearer":
             self.token = b""
+
+    @contextmanager
+    def fetching_failure(self, caller: str, call_id: bytes) -> Iterator[None]:
+        """If the call has failed, the answer to this request says so, and the call need not be held any more."""
+        try:
+            yield
+        except CallFailed:
+            self.fetched = caller, call_id
+            raise
 
     def _header(self, name: bytes) -> bytes:
         """The value of a header; of one that comes twice all values, which is none that anything accepts."""

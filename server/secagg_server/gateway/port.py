@@ -8,7 +8,7 @@ make this port unreachable. Rounds go on, and so does the port of the data plane
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import uvicorn
@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from secagg.transport.addresses import TcpAddress
-from secagg_server.gateway.application import MAX_HEADER_BYTES, Application
+from secagg_server.gateway.application import MAX_HEADER_BYTES, Application, HungUp
 from secagg_server.network.listening import tcp_listener
 from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
 from secagg_server.observability.observer import Observer
@@ -283,17 +283,21 @@ class Visitor:
         self._stop_timer()
         self._port.spoke(self, caller)
 
-    async def taken(self) -> None:
-        """Return when the other end has taken the answer. If it does not in time, the connection is closed."""
-        if self.protocol is None:
-            return
+    async def take(self, sending: Awaitable[None]) -> None:
+        """Wait until a piece of an answer is on its way. If the other end does not take those before in time, the
+        connection is closed.
+
+        Raises:
+            HungUp: it was.
+        """
         try:
             async with asyncio.timeout(None) as limit:
                 end_s = asyncio.get_running_loop().time() + self._port.write_timeout_s
                 limit.reschedule(end_s)  # check: gateway-answer-taken
-                await self.protocol.flow.drain()
+                await sending
         except TimeoutError:
             self._port.close(self, ConnectionCause.ANSWER_NOT_TAKEN)
+            raise HungUp from None
 
     def _silent(self) -> None:
         self._port.close(self, ConnectionCause.SILENT)
