@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NewType
 
-from secagg.config import ThreatModel
+from secagg.config import DIGEST_SIZE, ThreatModel
 from secagg.crypto.secret import Secret
 
 ParticipantId = NewType("ParticipantId", str)
@@ -144,6 +144,11 @@ class Dealt:
 
     digests: bytes
     signature: bytes
+
+    @property
+    def each(self) -> frozenset[bytes]:
+        """The digests, without their order."""
+        return frozenset(self.digests[i : i + DIGEST_SIZE] for i in range(0, len(self.digests), DIGEST_SIZE))
 
 
 @dataclass(frozen=True, slots=True)

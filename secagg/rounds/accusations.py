@@ -48,13 +48,13 @@ class Accusations:
         """What the accused signed of all that it dealt, for an accuser that refuses what the coordinator passed on. So
         the accuser learns whether the accused signed that.
         """
-        accused, index = message.accused, self._state.members.index
-        if accused not in self._state.members.identities or accuser not in index:
+        accused, members = message.accused, self._state.members
+        if accused not in members.identities or accuser not in members.index:
             return None
-        entry = self._dealing.dealt(index[accused], index[accuser])
-        if entry is None or dealing.entry_digest(accuser, entry) != message.refused_entry:  # check: shown-to-refuser
+        dealt = self._dealt_by(accused)
+        if message.refused_entry not in dealt.each:  # check: shown-to-refuser
             return None
-        return self._dealt_by(accused)
+        return dealt
 
     def _judge(self, accused: ParticipantId, accuser: ParticipantId, refused: bytes) -> Verdict:
         members = self._state.members
@@ -72,11 +72,14 @@ class Accusations:
         return Verdict.HEARSAY if self._signed[accused] else Verdict.PROVEN
 
     def _dealt_by(self, accused: ParticipantId) -> Dealt:
-        """Its digests are made once, however many accuse it."""
-        if accused not in self._dealt:
-            members = self._state.members
-            message = self._state.shared[members.index[accused]]
-            self._dealt[accused] = Dealt(dealing.digests_of(members.at, message.sealed), message.signature)
+        """Its digests are made once, however many accuse it. Empty where nothing of it is held, or no longer."""
+        if accused in self._dealt:
+            return self._dealt[accused]
+        members = self._state.members
+        message = self._state.shared.get(members.index[accused])
+        if message is None or not message.sealed:
+            return Dealt(b"", b"")
+        self._dealt[accused] = Dealt(dealing.digests_of(members.at, message.sealed), message.signature)
         return self._dealt[accused]
 
     def name_culprits(self, error: RoundAborted) -> RoundAborted:

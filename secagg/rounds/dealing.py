@@ -233,8 +233,7 @@ def judge(error: RemoteError, shown: Dealt | None) -> None:
     exhibit = error.exhibit
     if exhibit is None or not exhibit.public_key or shown is None:
         return
-    listed = range(0, len(shown.digests), DIGEST_SIZE)
-    if not any(shown.digests[i : i + DIGEST_SIZE] == exhibit.digest for i in listed):  # check: shown-entry
+    if exhibit.digest not in shown.each:  # check: shown-entry
         return
     covered = exhibit.covered + len(shown.digests).to_bytes(_LENGTH_SIZE, "big") + shown.digests
     if made_by(signing.decode_public_key(exhibit.public_key), covered, shown.signature):

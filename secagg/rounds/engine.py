@@ -448,7 +448,7 @@ class Engine(OpeningAndClosing):
 
     def shown(self, sender: ParticipantId, message: Leave) -> Dealt | None:
         """What answers a participant's `Leave`: if it refuses an entry that passed through us as it says, what the
-        sender of the entry signed. None before and after the round's shares are held.
+        sender of the entry signed. None before shares came; and after the round, if nobody else asked before it ended.
         """
         return self._accusations.shown(sender, message)
 

@@ -15,6 +15,7 @@ from secagg.messages import (
     SENT_IN,
     AdvertiseKeys,
     CoordinatorMessage,
+    Dealt,
     Index,
     Leave,
     ParticipantId,
@@ -115,6 +116,11 @@ class FinishedRound:
     def held_at(self, participant: ParticipantId) -> Door | None:
         """No door holds anything of the round."""
         del participant
+        return None
+
+    def shown(self, sender: ParticipantId, message: Leave) -> Dealt | None:
+        """Nothing that was dealt is kept."""
+        del sender, message
         return None
 
     def index_of(self, participant: ParticipantId) -> Index:

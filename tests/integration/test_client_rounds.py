@@ -28,8 +28,10 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.events import PhaseStarted, RoundFailed
+from secagg.masked import shares
 from secagg.messages import MASKED_PHASES, ParticipantId
 from secagg.receipts import Agreement, compare_receipts
+from secagg.rounds.engine import Engine
 from secagg.wire.progress import ResultReady
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.serving import (
@@ -440,3 +442,43 @@ async def test_a_coordinator_describes_itself_on_both_planes(tmp_path: Path) -> 
         for said in (told, also, beside):
             assert (said.version, said.protocols) == (__version__, (1,))
             assert asked + 7200 - 1 <= said.time_ms / 1000 <= time.time() + 7200 + 1
+
+
+@pytest.mark.parametrize("shows", [True, False])
+async def test_who_refuses_an_entry_names_its_sender_once_the_coordinator_shows_what_that_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shows: bool
+) -> None:
+    """The first one deals garbage, and signs it. All others leave, and are told in the answer to that."""
+    seal, liar = shares.seal, NAMES[0]
+
+    def sealing(round_: Any, channel: Any, sender: ParticipantId, receiver: Any, pair: Any) -> bytes:
+        entry = seal(round_, channel, sender, receiver, pair)
+        return entry if sender != liar else bytes([entry[0] ^ 1]) + entry[1:]
+
+    monkeypatch.setattr(shares, "seal", sealing)
+    if not shows:
+        monkeypatch.setattr(Engine, "shown", lambda *_: None)
+    config = make_config(4)
+    async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
+        round_id = await control.open_round(config)
+        ended = await asyncio.gather(
+            *(
+                take_part(
+                    s.server.data_address,
+                    name,
+                    config,
+                    round_id=round_id,
+                    policy=lenient(config),
+                    synchronous=name != NAMES[1],
+                )
+                for name in NAMES[:4]
+            ),
+            return_exceptions=True,
+        )
+        with pytest.raises(RoundAborted) as failed:
+            await control.result(round_id)
+    refused = [error for error in ended if isinstance(error, AuthenticationError)]
+    assert len(refused) == 3
+    assert {error.culprit for error in refused} == ({liar} if shows else {None})
+    assert {liar in str(error) for error in refused} == {True}
+    assert failed.value.accused == (liar,)

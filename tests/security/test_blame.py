@@ -287,7 +287,7 @@ def test_only_who_refused_what_was_passed_on_is_shown_what_was_signed(monkeypatc
                 (name, SUSPECT, bytes(32)),
                 (name, SUSPECT, b""),
                 (name, ParticipantId("nobody"), bytes(32)),
-                (NAMES[2], SUSPECT, dealing.entry_digest(name, entry)),
+                (NAMES[2], SUSPECT, dealing.entry_digest(NAMES[2], entry)),
                 (ParticipantId("nobody"), SUSPECT, dealing.entry_digest(name, entry)),
             ):
                 asked.append(engine.shown(who, Leave(LeaveReason.REFUSED, accused, digest)))

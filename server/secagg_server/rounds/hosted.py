@@ -472,7 +472,7 @@ class HostedRound:
         if not message.refused_entry:
             return None
         async with self._state:
-            return self._engine.shown(sender, message) if self.outcome is None else None
+            return self._engine.shown(sender, message)
 
     async def leave(self, sender: ParticipantId, message: Leave) -> None:
         """The sender gives up. Saying so again changes nothing.
