@@ -29,6 +29,7 @@ ROUNDS: Final = (
     "round-active-sparse",
     "round-noise",
     "round-aegis",
+    "round-hybrid",
     *settings.NAMES,
 )
 
