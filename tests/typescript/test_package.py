@@ -37,8 +37,10 @@ def test_it_has_the_product_alone(installed: Path) -> None:
 
 
 def test_the_example_of_the_readme_has_the_right_types_and_the_package_loads(installed: Path) -> None:
-    (example,) = re.findall(r"^```ts\n(.*?)^```", (HOME / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    (installed / "example.mts").write_text(example)
+    first, second = re.findall(r"^```ts\n(.*?)^```", (HOME / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    (installed / "example.mts").write_text(first)
+    given = "declare const certificate: string, key: string, ca: string, login: { token(): string };"
+    (installed / "browser.mts").write_text(f"{second}\n{given}\n")
     options = [
         "--noEmit",
         "--strict",
@@ -50,7 +52,7 @@ def test_the_example_of_the_readme_has_the_right_types_and_the_package_loads(ins
         "node",
         "--skipLibCheck",
     ]
-    tsc = ["node", str(HOME / "node_modules/typescript/bin/tsc"), *options, "example.mts"]
+    tsc = ["node", str(HOME / "node_modules/typescript/bin/tsc"), *options, "example.mts", "browser.mts"]
     subprocess.run(tsc, cwd=installed, check=True)
     loads = 'await import("secagg-client"); await import("secagg-client/grpc"); await import("secagg-client/node");'
     subprocess.run(["node", "--input-type=module", "-e", loads], cwd=installed, check=True)

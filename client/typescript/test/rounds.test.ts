@@ -1,14 +1,18 @@
 /** Whole rounds, and what a participant must refuse, at the steps of participants alone. */
 import assert from "node:assert/strict";
 import test from "node:test";
+import { sha256 } from "#platform";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 
 import { type Policy, type Round, acceptOffer, parseConfig } from "../src/config.js";
 import { encode } from "../src/encoding.js";
-import { RemoteError } from "../src/errors.js";
+import { AuthenticationError, DecodeError, LocalError, ProtocolViolation, RemoteError } from "../src/errors.js";
 import { Memory } from "../src/memory.js";
+import { pack, zeros } from "../src/packing.js";
 import { type MessageName, Participant } from "../src/participant.js";
 import { Secret } from "../src/primitives.js";
-import { believe, isCertified, readAggregate, signResult } from "../src/results.js";
+import { type Receipt, believe, checkAggregate, isCertified, readAggregate, signResult } from "../src/results.js";
+import { AggregatePartSchema, ConsistencyProofPartSchema, ReceiptSchema } from "../src/wire/secagg/wire/v1/data_plane_pb.js";
 import { type Vector, bytes, hex, load, names, policyOf } from "./vectors.js";
 
 // round-semi-honest-model-later has a pipeline, which this client refuses.
@@ -95,6 +99,57 @@ test("the end of a round", () => {
   assert.equal(hex(receipt.sumsDigest), e.sums_digest);
   assert.equal(hex(signResult(participant.seen, receipt)), e.result.signature);
   assert.equal(isCertified(participant.seen, receipt, e.result.signatures.map(bytes)), true);
+});
+
+test("a receipt or a certification that is malformed", () => {
+  const v = load("round-active");
+  const e = load("endings");
+  const { participant, nowMs } = played(v, e.result.signer);
+  const ca = [bytes(v.authority.certificate)];
+  const good = fromBinary(ReceiptSchema, bytes(e.receipt.message));
+  const change = (more: object): Uint8Array => toBinary(ReceiptSchema, { ...good, ...more });
+  const wrong: [object, typeof RemoteError][] = [
+    [{ sumsDigest: new Uint8Array(31) }, DecodeError], [{ signature: new Uint8Array(73) }, DecodeError],
+    [{ certificates: Array(5).fill(good.certificates[0]) }, DecodeError], [{ certificates: [new Uint8Array(8193)] }, DecodeError],
+    [{ survivors: 10_001 }, DecodeError], [{ signedMs: 2n ** 63n }, DecodeError], [{ survivors: good.survivors + 1 }, ProtocolViolation],
+    [{ signature: new Uint8Array() }, AuthenticationError], [{ certificates: [] }, AuthenticationError],
+  ];
+  for (const [more, kind] of wrong) assert.throws(() => believe(participant.seen, [change(more)], ca, nowMs), kind, JSON.stringify(Object.keys(more)));
+  assert.throws(() => believe(participant.seen, [change({}), change({})], ca, nowMs), DecodeError);
+  assert.throws(() => believe(participantOf(v, e.result.signer, policyOf(), new Memory()).seen, [change({})], ca, nowMs), LocalError);
+  const receipt = believe(participant.seen, [change({})], ca, nowMs);
+  assert.throws(() => believe(participant.seen, [change({})], ca, nowMs + 2e12), AuthenticationError);
+  const signed = fromBinary(ConsistencyProofPartSchema, bytes(e.result.signatures[0])).signatures;
+  const proof = (...signatures: typeof signed): Uint8Array[] => [toBinary(ConsistencyProofPartSchema, create(ConsistencyProofPartSchema, { signatures }))];
+  assert.equal(isCertified(participant.seen, receipt, proof(...signed.slice(1))), signed.length - 1 >= participant.seen.setup.round.config.threshold);
+  assert.equal(isCertified(participant.seen, receipt, proof(signed[0]!)), false);
+  assert.throws(() => isCertified(participant.seen, receipt, proof(signed[0]!, signed[0]!)), DecodeError);
+  assert.throws(() => isCertified(participant.seen, receipt, proof({ ...signed[0]!, signer: 0 })), DecodeError);
+  assert.throws(() => isCertified(participant.seen, receipt, proof({ ...signed[0]!, signature: new Uint8Array() })), DecodeError);
+});
+
+test("an aggregate that is malformed, or another one than the receipt says", () => {
+  const v = load("round-active");
+  const round = acceptOffer(bytes(v.config), bytes(v.model_digest), policyOf(), "train");
+  const sums = zeros(round.wordBits, round.vectorLen);
+  const payload = pack(sums, round.ringBits);
+  const sumsDigest = sha256(payload);
+  const survivors = Object.keys(v.participants).sort().slice(0, round.config.threshold);
+  const parts = (more: object = {}, chunk: object = {}): Uint8Array[] => [
+    toBinary(AggregatePartSchema, create(AggregatePartSchema, { survivors, sumsDigest, ...more })),
+    toBinary(AggregatePartSchema, create(AggregatePartSchema, { number: 0, payload, ...chunk })),
+  ];
+  const good = readAggregate(round, parts());
+  const wrong = [
+    parts({ survivors: [...survivors].reverse() }), parts({ survivors: survivors.slice(1) }), parts({ survivors: [...survivors, "!"] }),
+    parts({}, { number: 1 }), parts({}, { payload: payload.slice(1) }), parts().slice(0, 1), [...parts(), parts()[1]!],
+  ];
+  for (const [i, one] of wrong.entries()) assert.throws(() => readAggregate(round, one), DecodeError, String(i));
+  assert.throws(() => readAggregate(round, parts({ sumsDigest: new Uint8Array(32) })), AuthenticationError);
+  const receipt = { survivors, sumsDigest } as never as Receipt;
+  checkAggregate(good, receipt);
+  assert.throws(() => checkAggregate({ ...good, survivors: survivors.slice(1) }, receipt), ProtocolViolation);
+  assert.throws(() => checkAggregate({ ...good, digest: new Uint8Array(32) }, receipt), AuthenticationError);
 });
 
 /** Play a vector up to its last step; gives what plays that. */
