@@ -90,6 +90,13 @@ function played(v: Vector, id: string): { participant: Participant; nowMs: numbe
   return { participant, nowMs };
 }
 
+test("an active round needs a key", () => {
+  const v = load("round-active");
+  const id = Object.keys(v.participants)[0]!;
+  delete v.participants[id].identity;
+  assert.throws(() => participantOf(v, id, policyOf(), new Memory()), LocalError);
+});
+
 test("the end of a round", () => {
   const v = load("round-active");
   const e = load("endings");
