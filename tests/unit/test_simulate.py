@@ -18,7 +18,7 @@ from secagg.messages import MASKED_PHASES, MaskedInputChunk, Phase
 from secagg.tools.commands.simulate import _dropouts
 from secagg.tools.simulation import faults
 from secagg.tools.simulation.cohort import participant_names
-from secagg.tools.simulation.network import Envelope, Up
+from secagg.tools.simulation.network import Envelope, Run, Up
 from secagg.tools.simulation.scenario import Scenario, ScenarioResult, play
 from secagg.tools.simulation.stopwatch import Side, Stopwatch
 
@@ -66,6 +66,21 @@ def test_an_altered_input_shows_as_a_sum_that_is_not_exact() -> None:
 
     assert played(SMALL).exact is True
     assert played(SMALL, observe=alter).exact is False
+
+
+def test_vectors_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one participant sends has arrived before the next one makes its vector."""
+    waiting: list[int] = []
+    deliver = Run._deliver_up
+
+    def counted(run: Run, up: Up) -> None:
+        if isinstance(up.message, MaskedInputChunk):
+            waiting.append(sum(isinstance(each.message, MaskedInputChunk) for each in run._queue))
+        deliver(run, up)
+
+    monkeypatch.setattr(Run, "_deliver_up", counted)
+    assert played(SMALL).exact is True
+    assert waiting == [0] * SMALL.participants
 
 
 def test_a_wrong_sum_is_exit_code_1(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

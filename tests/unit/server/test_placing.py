@@ -1,9 +1,11 @@
 """Which Ray clusters are refused, as far as that needs no Ray."""
 
+import sys
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -11,6 +13,7 @@ from secagg_server import placing
 from secagg_server.placing import check_reachable, check_safe, check_there, joined
 
 from secagg.errors import ConfigError, MissingExtraError
+from secagg.tools import cluster
 from secagg.tools.redteam.self_test.patches import without_check
 from tests.serving import make_settings
 
@@ -60,6 +63,18 @@ def test_a_cluster_that_is_not_there_is_refused_at_once() -> None:
         listening.listen()
         check_there(address)
     check_there("auto")
+
+
+def test_ray_is_not_asked_for_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    with closing(socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = make_settings(tmp_path, engine="ray", ray_address=address)
+        with pytest.raises(ConfigError, match="no Ray cluster"), joined(settings):
+            pass
+        with pytest.raises(ConfigError, match="no Ray cluster"), cluster.joined(address):
+            pass
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
