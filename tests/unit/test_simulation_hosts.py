@@ -180,8 +180,9 @@ def test_a_batch_has_no_more_vectors_than_its_bytes_allow(monkeypatch: pytest.Mo
     assert max(len(batch.downs) for batch in processes.batches) == 2  # 50 values of 20 bits: 125 bytes
 
 
-def test_what_many_are_shown_goes_to_a_process_once() -> None:
+def test_what_many_are_shown_goes_to_a_process_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a ring: the list of all members, and each entry."""
+    monkeypatch.setattr(hosts, "MOST_IN_BATCH", 3)
     processes = Processes()
     assert played(ON_RING, spread=processes.spread(ON_RING, 2)).exact is True
     assert sum(bool(batch.listing) for batch in processes.batches) == 2

@@ -296,8 +296,7 @@ class SpreadCrowd:
         for phase, spent in seconds.items():
             self._stopwatch.add(Side.PARTICIPANT, phase, spent)
         for one in said:
-            if self._awaits.get(one.participant, one.awaits) is not None:  # else it was told meanwhile that it is over
-                self._awaits[one.participant] = one.awaits
+            self._awaits[one.participant] = one.awaits
             for phase, packed in one.messages:
                 yield Up(one.participant, unpack(packed), phase)
             if one.error is not None:
