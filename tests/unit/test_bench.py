@@ -72,8 +72,8 @@ def test_core_reports_every_figure() -> None:
     said: list[str] = []
     document = core.measure(TINY, said.append).as_json()
     check_form(document)
-    assert set(document["figures"]) == {"mask_stream", "encoding", "secrets", "masked_input", "unmasking"}
-    assert len(said) == 5
+    assert set(document["figures"]) == {"mask_stream", "encoding", "secrets", "masked_input", "suites", "unmasking"}
+    assert len(said) == 6
     assert {name: {k: v for k, v in t.items() if k != "met"} for name, t in document["targets"].items()} == {
         "mask_stream_to_aes_ratio": {"at_least": 0.85},
         "add_masks_to_limit_ratio": {"at_least": 0.9},
@@ -82,6 +82,7 @@ def test_core_reports_every_figure() -> None:
         **{f"{way}_{bits}_bit_gb_per_s": {"at_least": 0.5} for way in WAYS for bits in (8, 12, 16)},
         "share_both_secrets_s": {"at_most": 0.02},
         "masked_input_s": {"at_most": 0.25},
+        "hybrid_client_s": {"at_most": 0.2},
     }
     assert {"unmask_100_values_s", "unmask_200_values_s"} == set(document["figures"]["unmasking"])
     # 16 bits, 2 more for four summands; the last byte may be padded.

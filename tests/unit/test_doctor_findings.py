@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.backends.openssl.backend import backend
 
 from secagg import __version__
 from secagg.cli.doctor import coordinator, machine
@@ -195,6 +196,13 @@ def test_the_suites_of_a_machine(vaes: bool | None, said: str, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "aeg.aegis128x4", None)  # importing it fails
     found = suites()
     assert (found.level, said in found.text, "pip install" in found.text) == (Level.OK, False, True)
+
+
+def test_the_hybrid_suite_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "XWING_SHA256_AES256, against quantum computers" in suites().text
+    monkeypatch.setattr(type(backend), "mlkem_supported", lambda _: False)
+    found = suites()
+    assert (found.level, "needs ML-KEM-768" in found.text, "against quantum" in found.text) == (Level.OK, True, False)
 
 
 @pytest.mark.parametrize(

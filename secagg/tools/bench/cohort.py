@@ -6,11 +6,12 @@ from typing import Final
 from secagg import roster as rosters
 from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.context import Round, RoundId, bind
+from secagg.crypto import xwing
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.encoding.vector import IntegerVector
-from secagg.masked import shares
+from secagg.masked import pair_secrets, shares
 from secagg.masked.advertise_keys import join
 from secagg.masked.scheme import STATES
 from secagg.masked.share_keys import AwaitingRoster
@@ -99,8 +100,10 @@ class Cohort:
         rng = SeededRng(SEED)
         split = shares.split(self.own.mask.private, self.own.channel.private, round_.config.threshold, [me.index], rng)
         pair: SharePair = split[me.index]
-        sealed = {
-            member.index: shares.seal(round_, other.channel, member.participant_id, me, pair)
-            for member, other in zip(members, self.others, strict=True)
-        }
+        hybrid = round_.config.suite.hybrid
+        sealed = {}
+        for member, other in zip(members, self.others, strict=True):
+            name = member.participant_id
+            gift = pair_secrets.give(round_, other.mask, name, me, xwing.encapsulate) if hybrid else None
+            sealed[member.index] = shares.seal(round_, other.channel, name, me, pair, gift=gift)
         return ShareDelivery(sealed)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from secagg.tools.bench import encoding, participant, secrets, stream, unmasking
+from secagg.tools.bench import encoding, participant, secrets, stream, suites, unmasking
 from secagg.tools.bench.machine import describe
 from secagg.tools.bench.report import Report, Section
 
@@ -52,6 +52,8 @@ def measure(sizes: Sizes, progress: Callable[[str], None] = lambda _: None) -> R
         yield secrets.measure(sizes.holders, sizes.threshold, sizes.repeats)
         progress("masked input")
         yield participant.measure(sizes.values, sizes.neighbours, sizes.repeats)
+        progress("suites")
+        yield suites.measure(min(sizes.values, suites.VALUES), sizes.neighbours, sizes.repeats)
         progress("unmasking")
         yield unmasking.measure(
             sizes.unmask_participants, sizes.unmask_dropped, sizes.unmask_values, min(sizes.repeats, 3)
