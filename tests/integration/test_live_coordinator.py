@@ -4,6 +4,7 @@
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from secagg.cli.main import main
 from secagg.tools.runner.cases import Programs, Verdict, judge
 from secagg.tools.runner.live_coordinator import cases
 from secagg.tools.runner.live_coordinator.scenes import SCENES
+from tests.coordinator_mutants import FLAWS, ROOT, Flaw, caught
 from tests.holding import beside, deployed, hold
 
 NUMBERS = [scene.number for scene in SCENES]
@@ -56,3 +58,19 @@ async def test_a_case_fails_if_the_control_plane_is_gone(tmp_path: Path) -> None
         [judged] = await beside(lambda: list(judge([next(cases(deployment))], Programs(()), frozenset(), {})))
     assert judged.verdict is Verdict.FAILED
     assert "the control plane fails: LocalError" in judged.text
+
+
+def test_every_flaw_can_be_planted_and_names_a_case() -> None:
+    assert len({flaw.name for flaw in FLAWS}) == len(FLAWS) >= 60
+    for flaw in FLAWS:
+        assert (ROOT / flaw.path).read_text(encoding="utf-8").count(flaw.old) == 1, flaw.name
+        assert flaw.case in NUMBERS, flaw.name
+
+
+@pytest.mark.parametrize("flaw", FLAWS[5::24], ids=lambda flaw: flaw.name)  # each takes seconds
+def test_a_case_notices_a_flaw(flaw: Flaw) -> None:
+    assert caught(flaw)
+
+
+def test_a_case_notices_no_flaw_where_there_is_none() -> None:
+    assert not caught(replace(FLAWS[0], new=FLAWS[0].old))

@@ -105,8 +105,6 @@ def chain(kind: str) -> Callable[[LiveRound, Member], tuple[bytes, ...]]:
     """
 
     def make(live: LiveRound, member: Member) -> tuple[bytes, ...]:
-        if kind == "foreign":
-            return live.site.foreign.identities[member.name].chain
         if kind == "another":
             other = next(one for one in live.members if one is not member)
             return live.site.identities[other.name].chain
@@ -146,6 +144,14 @@ def with_own(live: LiveRound, member: Member, honest: dict[Index, bytes]) -> dic
 def resized(to: int) -> Callable[[LiveRound, Member, dict[Index, bytes]], dict[Index, bytes]]:
     """Every entry has so many bytes: the first of the honest one's."""
     return lambda _, __, honest: {index: entry[:to] for index, entry in honest.items()}
+
+
+def other_commitment(_: LiveRound, member: Member, __: list[bytes]) -> list[bytes]:
+    """The shares that were sent, with another commitment."""
+    first, *rest = member.sent[Phase.SHARE_KEYS]
+    part = pb.ShareKeysPart.FromString(first)
+    part.commitment = bytes(32)
+    return [part.SerializeToString(), *rest]
 
 
 # --- input ------------------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ CHECKS, UNMASK = Phase.CONSISTENCY_CHECK, Phase.UNMASK
 VIOLATION, FORGED, MALFORMED, LATE = "ProtocolViolation", "AuthenticationError", "DecodeError", "NotInRoundError"
 LOW_ORDER: Final = bytes(32)
 _TWO_CHUNKS: Final = 600_000
+_UNKNOWN_FIELD: Final = b"\xf2\x3e\x80\x80\x40" + bytes(1 << 20)
+"""A field that no version knows, of 1 MiB."""
 _GARBAGE: Final = b"\xff\xff\xff"
 
 
@@ -155,6 +157,9 @@ SCENES: Final = (
         lambda _, __, ___: [pb.InputProgressRequest(round_id=bytes(15)).SerializeToString()], MALFORMED, None,
         phase=KEYS, row=INPUT_PROGRESS)),
 
+    Scene(number="join-122", check="C95", title="Other keys, while a call with the first ones waits", at={
+        ("e", KEYS): (), ("d", KEYS): (Twice(), Wrong(edits.keys(mask_public_key=edits.fresh), VIOLATION))}),
+
     *(Scene(number=f"join-{130 + at}", check="C34", title=f"{row.name} before there is a list of members", at=wrong(
         edits.named(row), error, culprit, phase=KEYS, row=row))
       for at, (row, error, culprit) in enumerate((
@@ -201,8 +206,9 @@ SCENES: Final = (
     Scene(number="join-212", check="C33", title="Shares after the sender dropped out", survivors="abcd",
         at={**silent("e", SHARES), ("e", INPUT): (Wrong(edits.late(SHARES), LATE, None, row=SHARE),)}),
     Scene(number="join-213", check="", title="More shares than 8 MiB", at=wrong(
-        lambda _, __, ___: [pb.ShareKeysPart(key_share=bytes(1 << 20)).SerializeToString()] * 9, MALFORMED, None,
-        phase=SHARES)),
+        lambda _, __, honest: [*honest, *[_UNKNOWN_FIELD] * 9], MALFORMED, None, phase=SHARES)),
+    Scene(number="join-214", check="C33", title="Other shares when the phase is over", at={
+        ("e", INPUT): (Wrong(edits.other_commitment, LATE, None, row=SHARE),)}),
 
     Scene(number="join-300", check="C41", title="The second chunk first", config={"size": _TWO_CHUNKS}, at=wrong(
         edits.chunks(edits.chunk(1, of=1)), VIOLATION, phase=INPUT)),
@@ -292,6 +298,10 @@ SCENES: Final = (
         at={("e", SHARES): (Leaves(), Wrong(same, LATE, None))}),
     Scene(number="join-604", check="C90", title="A signature of the result, where nothing is certified",
           then=looking.no_certification),
+    Scene(number="join-605", check="C33", title="Somebody who left comes back with the same keys", survivors="abce",
+          at={("e", KEYS): (), ("d", KEYS): (Twice(hangs_up=True), Leaves(), Wrong(same, LATE, None))}),
+    Scene(number="join-606", check="C47", title="Somebody leaves when its input is in, and that counts",
+          at={("e", INPUT): (), ("d", INPUT): (Twice(hangs_up=True), Leaves())}, drops={"d": _LEFT}),
 
     Scene(number="join-700", check="", title="A call without a certificate", then=looking.stranger("")),
     Scene(number="join-701", check="", title="A call with a certificate of another CA",
@@ -312,5 +322,7 @@ SCENES: Final = (
     Scene(number="join-710", check="", title="The coordinator describes itself", then=looking.describes),
     Scene(number="join-711", check="", title="A compressed message", then=looking.compressed),
     Scene(number="join-712", check="C36", title="A search for a task and a round at once", then=looking.both_searched),
+    Scene(number="join-714", check="C96", title="Somebody who is excluded comes", survivors="abce",
+          at={("e", KEYS): (), ("d", KEYS): (Excluded(), Wrong(same, LATE, None))}),
 )
 # fmt: on

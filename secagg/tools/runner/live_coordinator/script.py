@@ -30,6 +30,9 @@ SELF: Final = "self"
 SHORT_S: Final = 2.0
 """The time limit of a phase in which somebody is silent."""
 
+_NO_SIGNATURE: Final = b"\x30\x06\x02\x01\x01\x02\x01\x01"
+"""In the form of a signature, and none."""
+
 LONG_S: Final = 60.0
 ALL: Final = "abcde"
 
@@ -199,7 +202,9 @@ class _Turn:
             if not was_gone and not member.gone:
                 self._send(member)
         for member, running in self._running:
-            self._answered(member, running.outcome())
+            outcome = running.outcome()
+            if not member.gone:
+                self._answered(member, outcome)
 
     def _send(self, member: Member) -> None:
         requests = self._live.requests(member, self._phase)
@@ -364,7 +369,10 @@ def _hold_receipt(live: LiveRound, member: Member, names: tuple[str, ...]) -> No
 
 
 def _hold_certified(live: LiveRound, members: Sequence[Member], names: tuple[str, ...]) -> None:
-    """All sign the result that they were given, and all hear so."""
+    """A wrong signature is refused. Then all sign the result that they were given, and all hear so."""
+    liar = members[0]
+    request = pb.CertifyRequest(round_id=live.round_id, signature=_NO_SIGNATURE).SerializeToString()
+    hold_refused(liar.call(CERTIFY, [request]).outcome(), Wrong(same, "AuthenticationError"), liar)
     running = []
     for member in members:
         if member.receipt is None:

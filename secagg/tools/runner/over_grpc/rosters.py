@@ -72,8 +72,7 @@ def certified(kind: str) -> Change:
     """The peer shows another certificate for its own key."""
 
     def edit(cohort: Cohort, found: Any) -> None:
-        chain = cohort.site.foreign.identities[PEER].chain if kind == "foreign" else None
-        chain = chain or cohort.site.participant_chain(PEER, kind)
+        chain = cohort.site.participant_chain(PEER, kind)
         del found.keys.certificates[:]
         found.keys.certificates.extend(chain)
 

@@ -116,12 +116,15 @@ class Site:
         [certificate] = self.participant_chain(name, kind)
         return self._issued[name].key_pem.expose(), fixtures.pem(certificate)
 
-    def participant_chain(self, name: ParticipantId, kind: str) -> tuple[bytes, ...]:
+    def participant_chain(self, name: ParticipantId, kind: str, at: "Site | None" = None) -> tuple[bytes, ...]:
         """A chain, DER, for the key of a participant, that others must not take for its own: one that has `expired`,
-        is not valid `yet`, or is for another `purpose`. The key is the participant's own, so that its signatures hold.
+        is not valid `yet`, is for another `purpose`, or of a `foreign` CA. The key is the participant's own, so that
+        its signatures hold; `at` the site where that is not this one.
         """
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if kind == "purpose" else ExtendedKeyUsageOID.CLIENT_AUTH
-        key = load_private_key(self._issued[name].key_pem.expose())
+        if kind == "foreign":
+            return self.foreign.participant_chain(name, "", self)
+        key = load_private_key((at or self)._issued[name].key_pem.expose())
         subject = [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "north"),
             x509.NameAttribute(NameOID.COMMON_NAME, name),
