@@ -20,6 +20,7 @@ from secagg.tools.runner import adapter, expected, lines
 from secagg.tools.runner import program as programs
 from secagg.tools.runner.cases import Case, Programs, Unlike, Verdict, judge, refused_as
 from secagg.tools.runner.every import cases
+from secagg.tools.runner.from_vectors import _bound
 from secagg.tools.runner.lines import Believes, Description, Feature, Refuses, Saves, Sends
 from secagg.tools.runner.live import LiveRound, round_of
 from secagg.tools.runner.program import Program
@@ -309,6 +310,24 @@ def test_a_case_needs_what_its_configuration_speaks_of_even_where_it_is_refused(
     assert needs["live-group-semi-honest/1"] == {Feature.GROUPS}
     assert needs["live-semi-honest/1"] == frozenset()
     assert Feature.AEGIS in needs["round-aegis/elm"]
+
+
+CONFIG = round_of("round-active")["config"]
+OFFERS = {
+    "allowed": {"config": CONFIG, "policy": {}, "taken": True},
+    "forbidden": {"config": CONFIG, "policy": {"min_cohort": 100}, "taken": False},
+    "malformed": {"config": CONFIG[:-2], "error": "DecodeError"},
+    "unsafe": {"config": CONFIG + "2801", "error": "ProtocolViolation"},  # a threshold of 1
+}
+
+
+@pytest.mark.parametrize("title", OFFERS)
+def test_offers_under_a_policy_and_at_a_bound_are_judged(title: str) -> None:
+    case = OFFERS[title] | {"title": title}
+    _bound(case, InProcess())  # type: ignore[arg-type]
+    other = {"refuses": "PolicyViolation", "culprit": "somebody"}
+    with pytest.raises(Unlike):
+        _bound(case, InProcess(lambda _: other))  # type: ignore[arg-type]
 
 
 ENDS_ONCE = """
