@@ -619,3 +619,27 @@ async def test_bytes_are_counted_before_they_are_read(tmp_path: Path, monkeypatc
             found.append((await peer.post("Poll", poll)).status)
             assert len(found) < 100
         assert (await peer.post("Poll", poll, authorization=f"Bearer {token_of(BOB)}")).status == 503
+
+
+async def test_a_call_that_failed_takes_no_place(tmp_path: Path) -> None:
+    ask = data_plane_pb2.InputProgressRequest(round_id=bytes(16)).SerializeToString()
+    async with gateway(tmp_path, max_calls_per_participant=2) as peer:
+        link = await peer.link()
+        for _ in range(3):
+            call_id = os.urandom(16)
+            said = await peer.post("Submit", begin("InputProgress", ask, call_id=call_id), link)
+            if said.status == 200:
+                poll = pb.PollRequest(call_id=call_id, wait_ms=5000).SerializeToString()
+                said = await peer.post("Poll", poll, link)
+            assert (said.status, json.loads(said.body)["code"]) == (404, "not_found")
+        assert (await peer.describe(link)).status == 200
+
+
+async def test_its_connections_are_among_the_open_files(tmp_path: Path) -> None:
+    """Each of them is one file, and each over gRPC is three."""
+    for name in ("few", "many"):
+        (tmp_path / name).mkdir()
+    async with gateway(tmp_path / "few", gateway_connections=1) as peer:
+        most = peer.stage.server.connections
+    async with gateway(tmp_path / "many", gateway_connections=301) as peer:
+        assert peer.stage.server.connections == most - 100
