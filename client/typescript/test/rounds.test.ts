@@ -12,7 +12,7 @@ import { pack, zeros } from "../src/packing.js";
 import { type MessageName, Participant } from "../src/participant.js";
 import { Secret } from "../src/primitives.js";
 import { type Receipt, believe, checkAggregate, isCertified, readAggregate, signResult } from "../src/results.js";
-import { AggregatePartSchema, ConsistencyProofPartSchema, ReceiptSchema } from "../src/wire/secagg/wire/v1/data_plane_pb.js";
+import { AggregatePartSchema, ConsistencyProofPartSchema, ReceiptSchema, RosterPartSchema } from "../src/wire/secagg/wire/v1/data_plane_pb.js";
 import { type Vector, bytes, hex, load, names, policyOf } from "./vectors.js";
 
 // round-semi-honest-model-later has a pipeline, which this client refuses.
@@ -89,6 +89,25 @@ function played(v: Vector, id: string): { participant: Participant; nowMs: numbe
   }
   return { participant, nowMs };
 }
+
+test("a roster with keys that no round of its kind has", () => {
+  const changes: Record<string, object[]> = {
+    "round-active": [{ keys: undefined }, { keyShareCommitment: new Uint8Array(32) }, { signature: new Uint8Array(73) }, { channelPublicKey: new Uint8Array(31) }],
+    "round-semi-honest": [{ signature: Uint8Array.of(1) }, { certificates: [Uint8Array.of(1)] }],
+  };
+  for (const [name, each] of Object.entries(changes)) {
+    const v = load(name);
+    const step = v.steps.find((s: Vector) => s.do === "receive" && v.messages[s.message]?.type === "Roster" && s.at !== "coordinator");
+    for (const change of each) {
+      const roster = fromBinary(RosterPartSchema, bytes(v.messages[step.message].parts[0]));
+      const [first] = roster.members;
+      if ("keys" in change) delete first!.keys;
+      else Object.assign(first!.keys!, change);
+      const p = participantOf(v, step.at, policyOf(), new Memory());
+      assert.throws(() => p.receive("Roster", [toBinary(RosterPartSchema, roster)], step.now_ms), DecodeError, JSON.stringify(Object.keys(change)));
+    }
+  }
+});
 
 test("an active round needs a key", () => {
   const v = load("round-active");
