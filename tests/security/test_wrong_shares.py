@@ -240,7 +240,7 @@ def test_a_false_commitment_ends_the_round() -> None:
     def hook(envelope: Envelope) -> Iterable[Envelope]:
         message = envelope.message
         if isinstance(envelope, Up) and envelope.participant == NAMES[2] and isinstance(message, ShareKeys):
-            return (Up(NAMES[2], ShareKeys(bytes(32), message.sealed), envelope.phase),)
+            return (Up(NAMES[2], dataclasses.replace(message, commitment=bytes(32)), envelope.phase),)
         return (envelope,)
 
     run = start(make_config(7), hook=hook)
