@@ -9,9 +9,12 @@ from flwr.app import ArrayRecord, Message
 from flwr.serverapp.strategy import FedAvg, Result
 from secagg_client.flower import SecAgg, SecAggMod
 
+from secagg.crypto.identity import TrustAnchors
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError, RoundAborted
 from secagg.messages import Phase
 from tests.frameworks.flower.memory_grid import Fault, MemoryGrid, app_of, model
+from tests.rounds import deployment
 
 AT = {
     "keys": "open",
@@ -156,3 +159,14 @@ def test_of_an_error_that_flower_reports_the_log_has_the_last_line(caplog: pytes
     (line,) = [line for line in caplog.messages if "node 2 dropped out" in line]
     assert "a worker died" in line
     assert "Traceback" not in line
+
+
+@pytest.mark.parametrize("trust", [None, deployment().trust])
+def test_many_nodes_may_stand_on_a_ring(trust: TrustAnchors | None) -> None:
+    schema = Schema((ArraySpec("w", (3,)),))
+    for graph, on_ring in (("auto", True), ("complete", False)):
+        strategy = SecAgg(FedAvg(), clip=1.0, threshold=300, max_colluding=4, graph=graph, trust=trust)  # type: ignore[arg-type]
+        config = strategy._settings.train_rounds(schema, 400, bytes(32), None)[0]
+        assert (config.ring is not None) is on_ring
+    with pytest.raises(ConfigError, match="graph is 'complete' or 'auto'"):
+        SecAgg(FedAvg(), clip=1.0, graph="ring")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,16 @@ def test_settings_survive_the_job_s_files() -> None:
     assert Settings.from_json(json.loads(json.dumps(settings.as_json()))) == settings
     with pytest.raises(ConfigError, match="export it again"):
         Settings.from_json({**settings.as_json(), "unknown": 1})
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_many_sites_may_stand_on_a_ring(active: bool) -> None:
+    settings = Settings(task="t", clip=1.0, active=active, threshold=300, max_colluding=4, graph="auto")
+    model = {"w": np.zeros(3, np.float32)}
+    assert settings.update_config(400, model, bytes(32), None).ring is not None
+    assert replace(settings, graph="complete").update_config(400, model, bytes(32), None).ring is None
+    with pytest.raises(ConfigError, match="graph is 'complete' or 'auto'"):
+        replace(settings, graph="ring")
 
 
 def test_the_active_model_reaches_server_and_sites(tmp_path: Path) -> None:
