@@ -69,6 +69,7 @@ _CERTIFICATION = f"{_ROUNDS}/certification.py"
 # fmt: off
 FLAWS: Final = (
     # --- keys
+    _unchecked(f"{_SERVER}/rounds/hosted.py", "C95", "join-123"),
     _unchecked(_KEYS, "C68", "join-115"),
     _unchecked(_KEYS, "C37", "join-100"),
     Flaw("low-order-mask-key", _KEYS, "filter(None, (message.channel_public_key, message.mask_public_key))",

@@ -159,6 +159,9 @@ SCENES: Final = (
 
     Scene(number="join-122", check="C95", title="Other keys, while a call with the first ones waits", at={
         ("e", KEYS): (), ("d", KEYS): (Twice(), Wrong(edits.keys(mask_public_key=edits.fresh), VIOLATION))}),
+    Scene(number="join-123", check="C95", title="A goodbye, while a call with keys waits", at={
+        ("e", KEYS): (), ("d", KEYS): (Twice(), Wrong(
+            edits.named(LEAVE_ROUND, leave=pb.Leave(reason="LEAVE_REASON_CANCELLED")), VIOLATION, row=LEAVE_ROUND))}),
 
     *(Scene(number=f"join-{130 + at}", check="C34", title=f"{row.name} before there is a list of members", at=wrong(
         edits.named(row), error, culprit, phase=KEYS, row=row))
