@@ -27,6 +27,7 @@ from secagg.config import RoundConfig, Suite
 from secagg.context import Context, Round, RoundId, bind, bind_model, digest_model
 from secagg.crypto import shamir, signing, xwing
 from secagg.crypto.agreement import KeyPair
+from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.kdf import derive
 from secagg.crypto.mask_stream import MaskCipher
 from secagg.crypto.prg import Words
@@ -43,6 +44,7 @@ from secagg.errors import (
     ConfigError,
     DecodeError,
     Exhibit,
+    PolicyViolation,
     ProtocolViolation,
     RemoteError,
     SecAggError,
@@ -278,6 +280,40 @@ def sparse_parameters(vector: Vector) -> None:
         else:
             with pytest.raises(ConfigError):
                 judged()
+
+
+def bounds(vector: Vector) -> None:
+    errors = {"DecodeError": DecodeError, "ProtocolViolation": ProtocolViolation}
+    for case in vector["cases"]:
+        if "error" in case:
+            with pytest.raises(errors[case["error"]]):
+                decode_config(unhex(case["config"]))
+        else:
+            config = decode_config(unhex(case["config"]))
+            assert (config.vector_len, config.ring_bits) == (case["vector_len"], case["ring_bits"])
+
+
+def policies(vector: Vector) -> None:
+    for case in vector["cases"]:
+        policy, config = read_policy(case["policy"]), decode_config(unhex(case["config"]))
+        if case["taken"]:
+            policy.check(config)
+        else:
+            with pytest.raises(PolicyViolation):
+                policy.check(config)
+
+
+def certificate_chains(vector: Vector) -> None:
+    trust = TrustAnchors.from_pem(fixtures.pem(unhex(vector["ca"])))
+    now = datetime.fromtimestamp(vector["at_ms"] / 1000, UTC)
+    for case in vector["cases"]:
+        chain = tuple(map(unhex, case["chain"]))
+        verify = trust.verify_participant if case["of"] == "participant" else trust.verify_coordinator
+        if not case["taken"]:
+            with pytest.raises(AuthenticationError):
+                verify(chain, now)
+        elif isinstance(found := verify(chain, now), VerifiedIdentity):
+            assert (found.participant_id, found.organisation) == (case["participant_id"], case["organisation"])
 
 
 def signed_bytes(vector: Vector) -> None:
@@ -716,6 +752,9 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "sparse-graph": sparse_graph,
     "sparse-parameters": sparse_parameters,
     "signed-bytes": signed_bytes,
+    "bounds": bounds,
+    "policies": policies,
+    "certificate-chains": certificate_chains,
     "commitment": commitment,
     "sealing": sealing,
     "dealing": dealing,
@@ -734,6 +773,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "groups": groups,
     "round": whole_round,
     "failure": failure,
+    "variation": failure,
     **lattice_code.READERS,
     **pipeline_code.READERS,
     **ledger_code.READERS,

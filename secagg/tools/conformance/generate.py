@@ -10,20 +10,33 @@ from collections.abc import Iterator
 
 from secagg.errors import LocalError
 from secagg.tools.conformance.document import Document, dumps, vectors_of
-from secagg.tools.conformance.encodings import audit, fixedpoint, groups, integers, ledger, noise, pipelines, releases
+from secagg.tools.conformance.encodings import (
+    audit,
+    bounds,
+    fixedpoint,
+    groups,
+    integers,
+    ledger,
+    noise,
+    pipelines,
+    releases,
+)
 from secagg.tools.conformance.failures import (
     endings,
     homomorphic_coordinator,
     homomorphic_participant,
+    malformed,
     masked_coordinator,
     masked_participant,
     offers,
+    variations,
 )
 from secagg.tools.conformance.failures import hybrid as hybrid_suite
 from secagg.tools.conformance.failures import sparse as on_a_ring
 from secagg.tools.conformance.failures.script import ACTIVE, Failure, Script
 from secagg.tools.conformance.primitives import (
     bindings,
+    chains,
     derivations,
     hybrid,
     lattice,
@@ -37,13 +50,15 @@ from secagg.tools.conformance.rounds import encrypted, masked
 from secagg.tools.conformance.vectors import check, directory, load
 
 WITHOUT_ROUND = (
-    (published, derivations, hybrid, signatures, sparse, rings, lattice, bindings),
-    (fixedpoint, integers, groups, pipelines, noise, ledger, audit, releases),
+    (published, derivations, hybrid, signatures, chains, sparse, rings, lattice, bindings),
+    (fixedpoint, bounds, integers, groups, pipelines, noise, ledger, audit, releases),
 )
 FAILURES = (
     offers,
+    malformed,
     masked_participant,
     masked_coordinator,
+    variations,
     on_a_ring,
     hybrid_suite,
     homomorphic_participant,

@@ -69,6 +69,9 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "packing": _CASES | {"check": str, "refused": list},
     "chunks": _CASES,
     "configuration": _CASES,
+    "bounds": _CASES,
+    "policies": _CASES,
+    "certificate-chains": _CASES | {"ca": str, "at_ms": int},
     "groups": _CASES
     | {"model_digest": str, "parent": str, "opened": str, "combinations": list, "digests": dict, "sums_digest": str},
     "pipeline-text": _CASES | {"refused": list},
@@ -101,6 +104,7 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "homomorphic-signed-bytes": {"context": str, "members": list, "roster_digest": str, "signatures": dict},
     "recorded": {"round": str, "context": str, "prime_bits": int, "ciphertexts": dict},
     "failure": _FAILS | {"round": str, "after": int, "messages": dict, "steps": list},
+    "variation": {"change": str, "round": str, "after": int, "messages": dict, "steps": list},
     "offer": _FAILS | {"config": str, "model_digest": str, "policy": dict, "expect": dict},
     "ending": _FAILS | {"round": str, "participant_id": str, "receipt": str, "expect": dict},
     "aggregate": _FAILS | {"round": str, "parts": list, "expect": dict},

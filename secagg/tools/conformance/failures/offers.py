@@ -68,6 +68,18 @@ def _unsafe(slug: str, title: str, change: str, **values: Any) -> Row:
     return f"unsafe-{slug}", "C2", title, change, offer(fields(**values)), VIOLATION
 
 
+def _crowded(fields_at_top: int) -> Play:
+    """As many fields, the last of which are arrays of one byte's name."""
+
+    def play(script: Script, failure: Failure) -> Document:
+        config = config_pb2.RoundConfig.FromString(bytes.fromhex(script.vector["config"]))
+        known = sum(len(value) if field.is_repeated else 1 for field, value in config.ListFields())
+        more = {"bytes": "12050a01781801", "times": fields_at_top - known}
+        return offer(followed_by=more)(script, failure)
+
+    return play
+
+
 def _composite(_: Any, script: Script) -> list[int]:
     return [script.replay.profile.primes[0] - 2 * 4096]
 
@@ -79,9 +91,11 @@ def _composite(_: Any, script: Script) -> list[int]:
 UNREADABLE: Table = {ACTIVE: [
     ("config-cut", "C1", "Bytes that are no configuration", "cut in a field",
      offer(lambda config, _: config[:-3]), MALFORMED),
-    ("config-of-too-many-fields", "C98", "A configuration of empty arrays, two bytes each",
-     "100,065 empty arrays follow; no object may be made of each before they are counted",
-     offer(followed_by={"bytes": "1200", "times": 100_065}), MALFORMED),
+    ("config-of-too-many-fields", "C98", "A configuration of more fields than one may have",
+     "arrays of one name follow, until there are 100,065 fields; none may become an object before they are counted",
+     _crowded(100_065), MALFORMED),
+    ("config-of-as-many-fields", "C2", "A configuration of as many fields as one may have",
+     "arrays of one name follow, until there are 100,064 fields at the top", _crowded(100_064), VIOLATION),
     ("unknown-suite", "C1", "A suite that nobody knows", "suite 77", offer(fields(suite=77)), MALFORMED),
     ("unknown-field", "C1", "A field that nobody knows", "field 99 is 1",
      offer(lambda config, _: config + bytes.fromhex("980601")), MALFORMED),

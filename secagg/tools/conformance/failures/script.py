@@ -33,6 +33,9 @@ ME, PEER = "dahlia", "ginkgo"
 DEALER = "amber-10"
 """Whose key counts where keys are dealt; the first of the roster drops out there."""
 
+ACCEPTED: Document = {}
+"""The outcome of a row of which nothing is refused: a variation."""
+
 Vector = tuple[str, Document]
 
 
@@ -160,7 +163,7 @@ class Failure:
 
     Attributes:
         slug: name of the file without `failure-` and ending.
-        check: number in proto/PROTOCOL.md.
+        check: number in proto/PROTOCOL.md; empty for a variation.
         title: who is attacked or at fault, and how.
         change: what differs from the honest round.
         play: makes the vector (`stages`, `offers`, `endings`).
@@ -177,7 +180,8 @@ class Failure:
 
     def vector(self, script: Script) -> Vector:
         """Name and content of the file, in the round of `script`."""
-        return f"failure-{self.slug}", self.play(script, self)
+        kind = "variation" if self.expect is ACCEPTED else "failure"
+        return f"{kind}-{self.slug}", self.play(script, self)
 
     def outcome(self, script: Script) -> Document:
         """What is expected in this round."""
@@ -185,7 +189,8 @@ class Failure:
 
     def document(self, kind: str, section: str = "Checks", **content: Any) -> Document:
         """The content of the file: what every failure states, and what this kind of vector adds."""
-        return document(kind, self.title, section, check=self.check, change=self.change, **content)
+        about = {"change": self.change} | ({"check": self.check} if self.check else {})
+        return document(kind, self.title, section, **about, **content)
 
 
 Play = Callable[[Script, Failure], Document]
@@ -229,7 +234,10 @@ class Departure:
             played.append(honest | {"expect": abridged(outcome)})
             if "error" in outcome or any(event["event"] == "RoundFailed" for event in outcome.get("events", [])):
                 break
-        if played[-1]["expect"] != failure.outcome(script):
+        if failure.expect is ACCEPTED:
+            if "error" in played[-1]["expect"]:
+                raise AssertionError(f"{failure.slug}: {played[-1]['expect']}")
+        elif played[-1]["expect"] != failure.outcome(script):
             raise AssertionError(f"{failure.slug}: {played[-1]['expect']} instead of {failure.outcome(script)}")
         content: Document = {"policy": self.policy} if self.policy else {}
         content |= {"released": self.released} if self.released else {}
@@ -238,7 +246,12 @@ class Departure:
             for slug, m in self.messages.items()
         }
         return failure.document(
-            "failure", round=script.name, after=self.after, messages=messages, steps=played, **content
+            "variation" if failure.expect is ACCEPTED else "failure",
+            round=script.name,
+            after=self.after,
+            messages=messages,
+            steps=played,
+            **content,
         )
 
 

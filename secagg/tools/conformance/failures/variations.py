@@ -1,0 +1,145 @@
+"""Honest messages in a form that is rare, and bounds that are just met: a participant goes on with all of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from secagg.config import METRICS
+from secagg.messages import Member
+from secagg.tools.conformance.document import Document
+from secagg.tools.conformance.failures.changes import Edit, few, members, only, put, same
+from secagg.tools.conformance.failures.malformed import parts
+from secagg.tools.conformance.failures.script import (
+    ACCEPTED,
+    ACTIVE,
+    ME,
+    SEMI_HONEST,
+    SPARSE,
+    Script,
+    Table,
+)
+from secagg.tools.conformance.failures.stages import after_sums, shown
+
+UNKNOWN = bytes.fromhex("980601")
+"""Field 99 with the number 1, which this page does not have."""
+SEVEN = ("Aster", "amber-10", "amber-9", ME, "fir", "ginkgo", "hazel")
+
+
+def _reversed(field: str) -> Callable[[list[Any], Script], None]:
+    def change(read: list[Any], script: Script) -> None:
+        entries = getattr(read[0], field)
+        listed = [type(entry).FromString(entry.SerializeToString()) for entry in entries]
+        del entries[:]
+        entries.extend(reversed(listed))
+
+    return change
+
+
+def _one_by_one(field: str) -> Callable[[list[Any], Script], Any]:
+    """Each entry in a part of its own, and an empty part between them."""
+
+    def change(read: list[Any], script: Script) -> Any:
+        kind, made = type(read[0]), list[Any]()
+        for part in read:
+            for entry in getattr(part, field):
+                alone = kind()
+                getattr(alone, field).append(entry)
+                made += [alone, kind()]
+        return made
+
+    return change
+
+
+def _dealt_one_by_one(read: list[Any], script: Script) -> Any:
+    """Each entry in a part of its own, and an empty part between them."""
+    kind, made = type(read[0]), list[Any]()
+    for part in read:
+        size = len(part.entries) // max(len(part.peers), 1)
+        for number, peer in enumerate(part.peers):
+            made += [kind(peers=[peer], entries=part.entries[number * size : (number + 1) * size]), kind()]
+    return made
+
+
+def _unknown_fields(read: list[Any], script: Script) -> None:
+    """In the message, in each entry, and in the keys of each."""
+    for part in read:
+        for member in part.members:
+            member.keys.MergeFromString(UNKNOWN)
+            member.MergeFromString(UNKNOWN)
+        part.MergeFromString(UNKNOWN)
+
+
+def _roster(change: Callable[[list[Any], Script], Any]) -> Edit:
+    return parts("roster", change)
+
+
+def _everyone(script: Script) -> list[Document]:
+    return [{"survivors": script.survivors, "threshold": 7}] * 2
+
+
+def _strangers(script: Script) -> list[Document]:
+    crowd = [f"other-{number}" for number in range(7)]
+    return [{"survivors": crowd, "threshold": 7}, {"survivors": script.survivors, "threshold": 3}]
+
+
+def _reported_by_the_same(script: Script) -> list[Document]:
+    return [{"survivors": script.survivors, "threshold": 9, "purpose": METRICS}]
+
+
+def _other_purpose(script: Script) -> list[Document]:
+    return [{"survivors": script.survivors[1:], "threshold": 7, "purpose": "evaluate"}]
+
+
+def _me_and_the_first(honest: list[Member]) -> list[Member]:
+    """Four, t of that round."""
+    return [*honest[:3], next(m for m in honest if m.participant_id == ME)]
+
+
+def _reversed_members(read: list[Any]) -> None:
+    part = next(part for part in read if part.members)
+    listed = [type(member).FromString(member.SerializeToString()) for member in part.members]
+    del part.members[:]
+    part.members.extend(reversed(listed))
+
+
+# fmt: off
+TAKEN: Table = {
+    ACTIVE: [
+        ("roster-in-many-parts", "", "A roster in many parts", "each member in a part of its own, empty ones between",
+         shown("roster", _roster(_one_by_one("members"))), ACCEPTED),
+        ("roster-with-unknown-fields", "", "A roster with fields of a later version", "field 99 everywhere",
+         shown("roster", _roster(_unknown_fields)), ACCEPTED),
+        ("organisations-as-many", "", "A cohort of as many organisations as are demanded", "the participant demands 3",
+         shown("roster", same, policy={"min_organisations": 3}), ACCEPTED),
+        ("delivery-in-many-parts", "", "Entries in many parts", "each in a part of its own, empty ones between",
+         shown("share-delivery", parts("share-delivery", _dealt_one_by_one)), ACCEPTED),
+        ("delivery-of-t", "", "Just t pairs of shares", "6 others shared, so 7 with our own",
+         shown("share-delivery", put(sealed=few(6))), ACCEPTED),
+        ("survivors-just-t", "", "Just t survivors", "7, all others called dropped",
+         shown("survivors", only(*SEVEN)), ACCEPTED),
+        ("survivors-of-as-many-organisations", "", "Survivors of as many organisations as are demanded",
+         "the participant demands 3", shown("survivors", same, policy={"min_organisations": 3}), ACCEPTED),
+        ("same-cohort-again", "", "The same cohort was asked twice before", "both sums are on record",
+         after_sums(_everyone, shown="survivors"), ACCEPTED),
+        ("cohort-beside-strangers", "", "A cohort that shares nobody with an earlier one",
+         "the cohort itself was asked before, too, under a lower threshold",
+         after_sums(_strangers, shown="survivors"), ACCEPTED),
+        ("metrics-of-the-same", "", "The same cohort reported metrics before, under a higher threshold",
+         "t of that sum is 9, as many as they are", after_sums(_reported_by_the_same, shown="survivors"), ACCEPTED),
+        ("another-purpose-before", "", "All but one were asked for another purpose", "evaluate",
+         after_sums(_other_purpose, shown="survivors"), ACCEPTED),
+        ("proof-in-another-order", "", "Signatures in another order", "the last comes first",
+         shown("consistency-proof", parts("consistency-proof", _reversed("signatures"))), ACCEPTED),
+        ("proof-of-t", "", "Just t signatures", "7", shown("consistency-proof", put(signatures=few(7))), ACCEPTED),
+    ],
+    SEMI_HONEST: [
+        ("roster-of-t", "", "Just t members", "the last ones are not there",
+         shown("roster", members(_me_and_the_first)), ACCEPTED),
+    ],
+    SPARSE: [
+        ("sparse-roster-in-another-order", "", "Entries of a sparse roster in another order", "the last comes first",
+         shown("roster", _roster(lambda read, _: _reversed_members(read))), ACCEPTED),
+    ],
+}
+# fmt: on
+
+TABLES = (TAKEN,)
