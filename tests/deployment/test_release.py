@@ -1,9 +1,11 @@
 """What a release consists of: the same bytes from the same commit, and nothing in them that should not be there."""
 
+import io
 import json
 import os
 import re
 import subprocess
+import sys
 import tarfile
 import zipfile
 from email.message import Message
@@ -99,13 +101,26 @@ def test_the_wheel_has_the_product_alone(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_source_distribution_has_what_it_takes_to_test_it(release: dict[str, bytes], tmp_path: Path) -> None:
-    (name,) = (name for name in release if name.endswith(".tar.gz"))
+    (name,) = (name for name in release if name.endswith(".tar.gz") and ".vectors." not in name)
     (tmp_path / name).write_bytes(release[name])
     with tarfile.open(tmp_path / name) as archive:
         held = {path.split("/", 1)[1] for path in archive.getnames() if "/" in path}
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     left_out = {path for path in tracked if path not in held and not path.startswith((".ci/", ".github/"))}
     assert left_out <= {".gitignore", ".dockerignore"}
+
+
+def test_the_vectors_are_an_archive_of_their_own_in_which_the_guide_runs(
+    release: dict[str, bytes], tmp_path: Path
+) -> None:
+    with tarfile.open(fileobj=io.BytesIO(release[f"secagg-{secagg.__version__}.vectors.tar.gz"])) as archive:
+        archive.extractall(tmp_path, filter="data")
+    root = tmp_path / f"secagg-vectors-{secagg.__version__}"
+    for folder in ("proto", "proto/vectors"):
+        held = {path.name for path in (root / folder).iterdir()}
+        assert held == {path.name for path in (ROOT / folder).iterdir()}
+    (text,) = re.findall(r"```python\n(.*?)```", (root / "docs/vectors.md").read_text(), re.DOTALL)
+    subprocess.run([sys.executable, "-c", text], cwd=root, check=True)
 
 
 def test_the_bill_has_each_package_with_hash_and_licence(release: dict[str, bytes]) -> None:

@@ -5,6 +5,7 @@ is written; the exit status says whether the files are what this code makes.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 
@@ -47,6 +48,7 @@ from secagg.tools.conformance.primitives import (
 )
 from secagg.tools.conformance.replay import archive, encapsulations
 from secagg.tools.conformance.rounds import encrypted, masked
+from secagg.tools.conformance.schemas import schemas
 from secagg.tools.conformance.vectors import check, directory, load
 
 WITHOUT_ROUND = (
@@ -68,9 +70,14 @@ FAILURES = (
 
 
 def generate() -> Iterator[tuple[str, str]]:
-    """File name and text of every vector."""
+    """File name and text of every vector, and of the schema of every kind."""
+    written: list[Document] = []
     for name, vector in _vectors():
-        yield f"{name}.json", dumps(check(vector, name))
+        text = dumps(check(vector, name))
+        written.append(json.loads(text))
+        yield f"{name}.json", text
+    for kind, schema in schemas(written):
+        yield f"schema/{kind}.json", dumps(schema)
 
 
 def _vectors() -> Iterator[tuple[str, Document]]:
@@ -99,7 +106,8 @@ def _rounds() -> Iterator[tuple[str, Document]]:
 
 def differences() -> list[str]:
     """Files that are not what this code makes, missing and stray ones among them."""
-    found = {path.name: path.read_text() for path in directory().glob("*.json")}
+    folder = directory()
+    found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.json")}
     made = dict(generate())
     return sorted(name for name in made.keys() | found.keys() if made.get(name) != found.get(name))
 
@@ -107,9 +115,10 @@ def differences() -> list[str]:
 def write() -> int:
     """Write every vector and remove stray ones. How many there are."""
     folder, made = directory(), dict(generate())
-    for path in folder.glob("*.json"):
-        if path.name not in made:
+    for path in folder.rglob("*.json"):
+        if str(path.relative_to(folder)) not in made:
             path.unlink()
+    (folder / "schema").mkdir(exist_ok=True)
     for name, text in made.items():
         (folder / name).write_text(text)
     return len(made)
@@ -125,7 +134,7 @@ def main() -> int:
     except LocalError as error:
         parser.error(str(error))
     if not given.check:
-        sys.stdout.write(f"{write()} vectors in {folder}\n")
+        sys.stdout.write(f"{write()} files in {folder}\n")
         return 0
     stale = differences()
     for name in stale:
