@@ -116,6 +116,11 @@ def _then(*changes: Change) -> Change:
     return change
 
 
+_CROWD: Final = _set(max_participants=16, threshold=9, max_colluding=0)
+_ACTIVE_RING: Final = _then(
+    _CROWD, _ring(degree=10, neighbour_threshold=7, committee=7, committee_threshold=4, min_participants=13)
+)
+_SEMI_RING: Final = _then(_CROWD, _set(threat_model=1), _ring(degree=10, neighbour_threshold=6, min_participants=13))
 _SMALLEST: Final = {"max_participants": 3, "threshold": 3, "max_colluding": 0}
 _THIRD: Final = (2**63 - 1) // 3
 _SEVEN: Final = {"max_participants": 7, "threshold": 5, "max_colluding": 1}
@@ -156,6 +161,8 @@ TAKEN: Final[tuple[Case, ...]] = (
     ("every deadline 1 ms", _set(**{f"deadlines__{name}": 1 for name in _PHASES})),
     ("every deadline a week", _set(**{f"deadlines__{name}": _WEEK_MS for name in (*_PHASES, "join_ms")})),
     ("the model is named later", _set(model_later=True, model_digest=bytes(32))),
+    ("a ring, and ten minutes for keys", _then(_ACTIVE_RING, _set(deadlines__advertise_keys_ms=600_000))),
+    ("a semi-honest ring, and longer for keys", _then(_SEMI_RING, _set(deadlines__advertise_keys_ms=600_001))),
     ("integers of one bit", _integers(0, 1)),
     ("the lowest integer", _integers(-(2**61), 0, _set(**_SMALLEST))),
     ("integers whose sum is 2^63 − 1 at most", _integers(0, _SEVENTH, _set(**_SEVEN))),

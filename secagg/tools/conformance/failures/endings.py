@@ -175,6 +175,29 @@ def _one_bit(parts: list[bytes], script: Script) -> list[bytes]:
     return [parts[0], other.SerializeToString(deterministic=True)]
 
 
+def _second_first(parts: list[bytes], _: Script) -> list[bytes]:
+    other = data_plane_pb2.AggregatePart.FromString(parts[1])
+    other.number = 1
+    return [parts[0], other.SerializeToString(deterministic=True)]
+
+
+def _exchanged(parts: list[bytes], _: Script) -> list[bytes]:
+    first = data_plane_pb2.AggregatePart.FromString(parts[0])
+    names = list(first.survivors)
+    first.survivors[0], first.survivors[1] = names[1], names[0]
+    return [first.SerializeToString(deterministic=True), *parts[1:]]
+
+
+def _by_one_on_another_sum(script: Script) -> list[bytes]:
+    """All sign the result but the last, who signs another."""
+    lie = fixtures.seed("the sum that others were told")
+    signed = result_to_sign(script.context, roster_digest(script.roster), script.sets.survivors, lie)
+    return [
+        *proof(script, script.survivors[:-1], result(script).to_sign),
+        *proof(script, script.survivors[-1:], signed),
+    ]
+
+
 FORGED, MALFORMED = refused("AuthenticationError"), refused("DecodeError")
 
 # fmt: off
@@ -183,6 +206,10 @@ SUMS: Table = {ACTIVE: [
      handed_sum(lambda parts, _: parts[:1]), MALFORMED),
     ("aggregate-below-threshold", "C30", "A sum of too few", "six survivors are named, the threshold is 7",
      handed_sum(_six_survivors), MALFORMED),
+    ("aggregate-out-of-order", "C30", "A sum that begins with its second chunk", "the only chunk has the number 1",
+     handed_sum(_second_first), MALFORMED),
+    ("aggregate-of-others", "C30", "A sum whose survivors are in another order", "the first two are exchanged",
+     handed_sum(_exchanged), MALFORMED),
     ("aggregate-altered", "C31", "A sum that is not the one of the receipt", "one bit of the sum",
      handed_sum(_one_bit), FORGED),
 ]}
@@ -204,6 +231,8 @@ RECEIPTS: Table = {ACTIVE: [
      handed(receipt(put(roster_digest=fixtures.seed("another roster")))), FORGED),
     ("certified-another-result", "C90", "Signatures of survivors who were told another result",
      "everyone signed another digest", handed(receipt(), _on_another_sum), FORGED),
+    ("certified-another-result-by-one", "C90", "A signature of one survivor who was told another result",
+     "the last one signed another digest", handed(receipt(), _by_one_on_another_sum), FORGED),
     ("certified-by-dropped", "C90", "A signature of somebody who is not in the sum", f"{DROPPED} signed too",
      handed(receipt(), _by_dropped_too), refused("ProtocolViolation")),
 ]}

@@ -1,6 +1,7 @@
 """Messages to a participant whose parts no encoder makes: checks C5 and C7 to C10 of proto/PROTOCOL.md."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -173,9 +174,9 @@ def _named_twice(read: list[Any], script: Script) -> Any:
     return [read[0], type(read[0])(model_digest=read[0].model_digest)]
 
 
-def _crowd(read: list[Any], script: Script) -> None:
-    """More members than the round admits, all of them well-formed and in order."""
-    count = script.replay.config.max_participants + 1
+def crowd(read: list[Any], script: Script, more: int = 0) -> None:
+    """As many members as the round admits, or more, all of them well-formed and in order."""
+    count = script.replay.config.max_participants + more
     for index in range(len(script.members) + 1, count + 1):
         keys = {f"{kind}_public_key": fixtures.seed(f"{kind} {index}")[:31] + b"\0" for kind in ("channel", "mask")}
         member = read[-1].members.add(index=index, participant_id=f"zz-{index:03}")
@@ -190,6 +191,29 @@ def _gap(read: list[Any], script: Script) -> None:
 def _shared_key(read: list[Any], script: Script) -> None:
     first, second = read[0].members[0].keys, read[0].members[1].keys
     second.channel_public_key = first.channel_public_key
+
+
+def _bit_of_the_seal(read: list[Any], script: Script) -> None:
+    at = list(read[0].peers).index(script.index(PEER)) * (len(read[0].entries) // len(read[0].peers))
+    entries = bytearray(read[0].entries)
+    entries[at] ^= 1
+    read[0].entries = bytes(entries)
+
+
+def _with_a_list(read: list[Any], script: Script) -> None:
+    read[0].listed.extend(script.members)
+    read[0].entry_digests = bytes(32 * len(script.members))
+
+
+def _beyond_the_list(read: list[Any], script: Script) -> None:
+    part = next(part for part in reversed(read) if part.members)
+    part.members[-1].index = len(script.members) + 1
+
+
+def _entry_twice(read: list[Any], script: Script) -> None:
+    part = next(part for part in reversed(read) if part.members)
+    last = part.members[-1]
+    part.members.append(last)
 
 
 def _listed(change: Callable[[Any], None]) -> Edit:
@@ -235,6 +259,8 @@ PARTICIPANTS: Table = {
          VIOLATION),
         ("peer-twice", "C5", "One peer twice", f"the entry of {PEER} stands twice, and both are the same",
          shown("share-delivery", parts("share-delivery", _peer_twice)), MALFORMED),
+        ("roster-with-a-list", "C102", "A list of members where everybody has an entry",
+         "the roster lists everybody, too", shown("roster", parts("roster", _with_a_list)), VIOLATION),
         ("peers-descending", "C5", "Entries in another order", "the first two are exchanged",
          shown("share-delivery", parts("share-delivery", _peers_exchanged)), MALFORMED),
         ("entries-of-147-bytes", "C5", "Entries that are too long", "a byte more in each",
@@ -269,7 +295,9 @@ PARTICIPANTS: Table = {
     ],
     SEMI_HONEST: [
         ("roster-too-large", "C7", "More members than the round admits", "strangers are listed, too",
-         shown("roster", parts("roster", _crowd)), VIOLATION),
+         shown("roster", parts("roster", partial(crowd, more=1))), VIOLATION),
+        ("seal-altered-unsigned", "C18", "An altered seal where nothing is signed", f"one bit of what {PEER} sealed",
+         shown("share-delivery", parts("share-delivery", _bit_of_the_seal)), refused("AuthenticationError", PEER)),
         ("roster-with-a-gap", "C8", "An index that is left out", "the last index is one more",
          shown("roster", parts("roster", _gap)), VIOLATION),
         ("channel-key-below-the-field", "C15", "The largest number that is a key, and gives everyone the same secret",
@@ -286,6 +314,10 @@ PARTICIPANTS: Table = {
          shown("share-delivery", parts("share-delivery", _named_twice)), MALFORMED),
     ],
     SPARSE: [
+        ("sparse-entry-beyond-the-list", "C104", "An entry that stands behind the list", "the last has the next index",
+         shown("roster", parts("roster", _beyond_the_list)), VIOLATION),
+        ("sparse-entry-twice", "C104", "One entry twice", "the last stands there again",
+         shown("roster", parts("roster", _entry_twice)), VIOLATION),
         ("sparse-listed-id-with-a-dash", "C5", "A list with an id that is none", "a dash stands before the first",
          shown("roster", _listed(_bad_name)), MALFORMED),
         ("sparse-digest-missing", "C5", "A list with fewer digests than ids", "the last digest is missing",

@@ -93,6 +93,11 @@ def _no_share(_: Any, script: Script) -> bytes:
     return polynomial.PRIME.to_bytes(33, "big") + seed.expose()
 
 
+def _no_second_share(_: Any, script: Script) -> bytes:
+    share = script.insider(PEER).pairs[script.index(ME)].mask_key
+    return share.expose() + polynomial.PRIME.to_bytes(33, "big")
+
+
 def _all_and_without_fir(script: Script) -> list[Document]:
     return without_fir(script, {"survivors": script.survivors, "threshold": script.replay.config.threshold})
 
@@ -183,6 +188,12 @@ SHARES: Table = {ACTIVE: [
      f"{PEER} seals the field prime itself as its share",
      shown("share-delivery", put(sealed=entry(PEER, sealed(labels.SHARE_SEALING, _no_share, bytes(64))))),
      refused("DecodeError", None)),
+    ("dealt-no-second-share", "C19", "A second dealt share that is no number of the field",
+     f"{PEER} seals the field prime itself as its second share",
+     shown("share-delivery", put(sealed=entry(PEER, sealed(labels.SHARE_SEALING, _no_second_share, bytes(64))))),
+     refused("DecodeError", None)),
+    ("delivery-of-nobody", "C17", "Nobody shared keys", "there is no entry",
+     shown("share-delivery", put(sealed=few(0))), VIOLATION),
     ("digests-of-other-shares", "C92", "Digests that do not fit the shares",
      f"{PEER} dealt other digests than those of the shares that it sealed, or the coordinator changed them",
      shown("share-delivery", put(sealed=entry(PEER, dealt(edit=lambda e, _: e[:SEAL] + bytes(64))))), BY_SOMEBODY),

@@ -6,8 +6,9 @@ from typing import Any
 from secagg.config import METRICS
 from secagg.messages import Member
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures.changes import Edit, few, members, only, put, same
-from secagg.tools.conformance.failures.malformed import parts
+from secagg.tools.conformance.failures.changes import Edit, entry, few, members, only, put, same
+from secagg.tools.conformance.failures.forgeries import signs_sets
+from secagg.tools.conformance.failures.malformed import crowd, parts
 from secagg.tools.conformance.failures.script import (
     ACCEPTED,
     ACTIVE,
@@ -40,9 +41,9 @@ def _one_by_one(field: str) -> Callable[[list[Any], Script], Any]:
     def change(read: list[Any], script: Script) -> Any:
         kind, made = type(read[0]), list[Any]()
         for part in read:
-            for entry in getattr(part, field):
+            for one in getattr(part, field):
                 alone = kind()
-                getattr(alone, field).append(entry)
+                getattr(alone, field).append(one)
                 made += [alone, kind()]
         return made
 
@@ -129,9 +130,13 @@ TAKEN: Table = {
          after_sums(_other_purpose, shown="survivors"), ACCEPTED),
         ("proof-in-another-order", "", "Signatures in another order", "the last comes first",
          shown("consistency-proof", parts("consistency-proof", _reversed("signatures"))), ACCEPTED),
+        ("proof-of-all", "", "A signature of every survivor", "hazel, who left, signed too",
+         shown("consistency-proof", put(signatures=entry("hazel", signs_sets("hazel")))), ACCEPTED),
         ("proof-of-t", "", "Just t signatures", "7", shown("consistency-proof", put(signatures=few(7))), ACCEPTED),
     ],
     SEMI_HONEST: [
+        ("roster-of-n-max", "", "As many members as the round admits", "two more, who have keys of their own",
+         shown("roster", parts("roster", crowd)), ACCEPTED),
         ("roster-of-t", "", "Just t members", "the last ones are not there",
          shown("roster", members(_me_and_the_first)), ACCEPTED),
     ],

@@ -194,6 +194,8 @@ REFUSED: Final[Cases] = (
     ("an issuer without basic constraints", lambda: _under(authority=None)),
     ("an issuer that signs no certificates", lambda: _under(signs=False, signature=True)),
     ("an issuer for servers", lambda: _under(purposes=(SERVER,))),
+    ("an issuer without key usage", lambda: _under(signs=None)),
+    ("an issuer with a critical extension that nobody knows", lambda: _under(more=((_UNKNOWN, True),))),
     ("an expired issuer", lambda: _under(days=(-2, -1))),
     ("an issuer that is not valid yet", lambda: _under(days=(1, 2))),
     ("a chain longer than an issuer allows", lambda: [LEAF, ABOVE, replace(HIGHER, path_length=0)]),
