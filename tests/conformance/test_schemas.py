@@ -34,6 +34,7 @@ def fits_type(value: Any, schema: dict[str, Any]) -> bool:
     kind = schema["type"]
     if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
         return False
+    held: Any = value  # of the type that the schema names
     match kind:
         case "object":
             known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
@@ -41,13 +42,13 @@ def fits_type(value: Any, schema: dict[str, Any]) -> bool:
                 fits(item, known[name])
                 if name in known
                 else others is not False and (others is True or fits(item, others))
-                for name, item in value.items()
+                for name, item in held.items()
             )
-            return inside and set(schema.get("required", [])) <= value.keys()
+            return inside and set(schema.get("required", [])) <= held.keys()
         case "array":
-            return "items" not in schema or all(fits(item, schema["items"]) for item in value)
+            return "items" not in schema or all(fits(item, schema["items"]) for item in held)
         case "string":
-            return "pattern" not in schema or re.search(schema["pattern"], value) is not None
+            return "pattern" not in schema or re.search(schema["pattern"], held) is not None
     return True
 
 
