@@ -28,6 +28,7 @@ from secagg.wire.configuration import decode_config
 from secagg.wire.masked import decode_unmask
 from secagg.wire.parsing import parse
 from secagg.wire.v1 import config_pb2, data_plane_pb2, errors_pb2
+from tests.pages import Code
 
 TEXT = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()
 MODELS = {ThreatModel.SEMI_HONEST: "semi-honest", ThreatModel.ACTIVE: "active"}
@@ -209,10 +210,11 @@ def test_whom_a_vector_names_is_whom_the_table_names() -> None:
 GUIDE = Path(__file__).parents[2] / "docs" / "vectors.md"
 
 
+@pytest.mark.runs("docs/vectors.md", "python", "import hashlib")
 def test_the_first_program_of_the_guide_runs_and_notices_a_wrong_frame(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (text,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    text = page.take("import hashlib")
     monkeypatch.chdir(GUIDE.parents[1])
     program = tmp_path / "program.py"
     program.write_text(text)
