@@ -221,7 +221,7 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
       graph = sparseGraph(context, roster, ids.length, ring.degree, ring.committee);
       neighbours = graph.neighbours(ownIndex);
       const due = [...new Set([ownIndex, ...neighbours, ...graph.committee])].sort((a, b) => a - b);
-      if (due.join() !== entries.map((e) => e.index).join()) throw violation("the entries are not those of the neighbours and the committee");
+      if (due.join() !== entries.map((e) => e.index).sort((a, b) => a - b).join()) throw violation("the entries are not those of the neighbours and the committee");
       for (const entry of entries) {
         if (ids[entry.index - 1] !== entry.id) throw violation("an entry is not at its place in the list");
         if (!equal(each[entry.index - 1]!, entryDigest(entry))) throw violation("an entry has another digest than the list says");
