@@ -392,8 +392,8 @@ def read_roster(parts: Iterable[bytes]) -> tuple[list[Any], list[str], bytes]:
     for member in members:
         keys = member.keys
         demand(is_id(member.participant_id), DECODE, None)
-        demand(len(keys.channel_public_key) == 32, DECODE, None)
-        demand(len(keys.mask_public_key) in (0, 32), DECODE, None)
+        demand(len(keys.channel_public_key) in (32, 1216), DECODE, None)
+        demand(len(keys.mask_public_key) <= 1216, DECODE, None)
         demand(len(keys.key_share_commitment) in (0, 32), DECODE, None)
         demand(len(keys.signature) <= 72, DECODE, None)
         demand(len(keys.certificates) <= 4, DECODE, None)
@@ -409,7 +409,6 @@ def read_delivery(parts: Iterable[bytes]) -> tuple[dict[int, bytes], bytes]:
     peers, joined = [peer for part in read for peer in part.peers], b"".join(part.entries for part in read)
     demand(all(map(is_index, peers)), DECODE, None)
     demand(peers == sorted(set(peers)), DECODE, None)
-    demand(len(joined) <= 146 * len(peers), DECODE, None)
     demand(not peers or len(joined) % len(peers) == 0, DECODE, None)
     return ref.split_entries(peers, joined), read[0].model_digest
 
@@ -545,6 +544,7 @@ class Participant:
                 entry = ref.entry_digest(*self.keyed(member))
                 demand(digests[32 * at : 32 * at + 32] == entry, VIOLATION)
         keys = [key for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)]
+        demand(all(len(key) == 32 for key in keys), VIOLATION)
         demand(all(int.from_bytes(key, "little") < FIELD for key in keys), VIOLATION)
         demand(len(set(keys)) == len(keys), VIOLATION)
         mine = [member.keys for member in members if member.participant_id == self.name]
@@ -656,7 +656,7 @@ class Participant:
         mask, own = pair[:33], pair[33:]
         demand(int.from_bytes(mask, "big") < ref.PRIME, DECODE, blamed)
         demand(int.from_bytes(own, "big") < ref.PRIME, DECODE, blamed)
-        demand(entry[82:146] == self.digests(sender, self.name, mask, own), AUTHENTICATION, blamed)
+        demand(entry[82:] == self.digests(sender, self.name, mask, own), AUTHENTICATION, blamed)
         return mask, own
 
     def masked(self, pairs: Mapping[int, bytes]) -> list[Any]:
