@@ -184,7 +184,7 @@ def named_culprits() -> dict[str, str]:
 
 def test_whom_a_vector_names_is_whom_the_table_names() -> None:
     named = named_culprits()
-    assert named.keys() == {f"C{number}" for number in range(1, 111)}
+    assert named.keys() == set(re.findall(r"^\| (C\d+) \|", TEXT, re.MULTILINE))
     for name in vectors.names():
         vector = vectors.load(name)
         if vector["kind"] not in {"failure", "offer", "aggregate", "ending"}:
