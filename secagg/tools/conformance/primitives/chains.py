@@ -87,7 +87,7 @@ class Issued:
             .subject_name(self.name)
             .issuer_name(called)
             .public_key(self.key.public_key())
-            .serial_number(int.from_bytes(fixtures.seed(f"{self!r}")[:16], "big") >> 1 | 1)
+            .serial_number(int.from_bytes(fixtures.seed(f"serial number of {self.common_name}")[:16], "big") >> 1 | 1)
             .not_valid_before(begin)
             .not_valid_after(end)
         )
