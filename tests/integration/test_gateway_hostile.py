@@ -5,7 +5,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -534,19 +534,23 @@ async def test_an_answer_that_is_not_taken_ends_the_connection(tmp_path: Path, m
     poll = pb.PollRequest(call_id=bytes(16)).SerializeToString()
     given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
 
-    async def unread(peer: Attacker) -> int:
-        link = await peer.link()
+    async def unread(peer: Attacker) -> Callable[[], int]:
+        """Ask for the answer and do not read it. Gives how many connections there are."""
+        link, server = await peer.link(), peer.stage.server.gateway
+        assert server is not None
         link.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await link.send(link.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": str(len(poll))}) + poll)
-        await asyncio.sleep(1.0)
-        server = peer.stage.server.gateway
-        assert server is not None
-        return server.connections[1]
+        return lambda: sum(server.connections)
 
     async with gateway(tmp_path, write_timeout_s=0.3) as peer:
-        assert await unread(peer) == 0
+        connections = await unread(peer)
+        async with asyncio.timeout(PATIENCE_S):
+            while connections():
+                await asyncio.sleep(0.05)
         without_check(monkeypatch, Visitor, "take", "gateway-answer-taken")
-        assert await unread(peer) == 1
+        connections = await unread(peer)
+        await asyncio.sleep(1.0)
+        assert connections() == 1
 
 
 async def test_connections_beyond_the_rate_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
