@@ -960,6 +960,8 @@ MUTANTS: Final = (
     _unchecked("sums-of-another-life", _OPENING, "sums-of-another-life", _DOORS_OPEN),
     Mutant("added-up-unasked", f"{_INGRESS}/worker_plane.py",
            'await only(pb.HoldReply, self._head.call("Hold", [hold], speaking))', "pass", _DOORS_OPEN),
+    Mutant("partial-sum-unreserved", _OPENING, "doors=self._doors.possible", "doors=False",
+           "tests/unit/server/test_capacity.py"),
     Mutant("loss-not-told", f"{_INGRESS}/link_server.py", "doors.on_loss = rounds.lose_door", "pass", _DOORS_OPEN),
     Mutant("lost-input-still-counts", "secagg/rounds/opening_and_closing.py",
            "                self._missing.add(index)\n        return events",
