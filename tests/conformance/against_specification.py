@@ -641,7 +641,7 @@ class Rebuilt:
 
     def encapsulated(self, sender: str, receiver: str, purpose: str) -> tuple[bytes, bytes]:
         """The recorded ciphertext, and what the receiver finds in it, with the agreement of the X25519 halves."""
-        recorded = vectors.load("encapsulations")["vectors"][self.people[sender]["encapsulations"]]
+        recorded = vectors.load("recorded-encapsulations")["vectors"][self.people[sender]["encapsulations"]]
         ciphertext = unhex(recorded[sender][purpose][receiver]["ciphertext"])
         seed, peer = self.random(receiver, f"{purpose}_private_key"), self.public(sender, purpose)
         return ciphertext, xwing.decapsulated(seed, ciphertext) + xwing.static_agreement(seed, peer)

@@ -451,8 +451,8 @@ async def test_who_refuses_an_entry_names_its_sender_once_the_coordinator_shows_
     """The first one deals garbage, and signs it. All others leave, and are told in the answer to that."""
     seal, liar = shares.seal, NAMES[0]
 
-    def sealing(round_: Any, channel: Any, sender: ParticipantId, receiver: Any, pair: Any) -> bytes:
-        entry = seal(round_, channel, sender, receiver, pair)
+    def sealing(round_: Any, channel: Any, sender: ParticipantId, receiver: Any, pair: Any, **more: Any) -> bytes:
+        entry = seal(round_, channel, sender, receiver, pair, **more)
         return entry if sender != liar else bytes([entry[0] ^ 1]) + entry[1:]
 
     monkeypatch.setattr(shares, "seal", sealing)

@@ -12,7 +12,13 @@ from secagg.messages import Dealt, Index, LeaveReason, MaskedInputChunk, ShareDe
 from secagg.wire import fields
 from secagg.wire.agreement import decode_leave, decode_shown, encode_shown
 from secagg.wire.fields import decode_participant_id
-from secagg.wire.keys import decode_roster, decode_share_delivery, decode_share_keys, encode_share_delivery
+from secagg.wire.keys import (
+    MAX_SEALED_BYTES,
+    decode_roster,
+    decode_share_delivery,
+    decode_share_keys,
+    encode_share_delivery,
+)
 from secagg.wire.masked import MASKED_INPUT_CHUNK, decode_unmask
 from secagg.wire.parsing import parse
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -90,7 +96,7 @@ def test_peers_are_ascending_indices_over_all_parts(peers: Sequence[int]) -> Non
 
 
 def test_entries_are_of_one_size() -> None:
-    for sizes in ([(2, 81)], [(1, 80), (1, 81)], [(1, 147)], [(0, 1)]):
+    for sizes in ([(2, 81)], [(1, 80), (1, 81)], [(1, MAX_SEALED_BYTES + 1)], [(0, 1)]):
         peers = iter(range(1, 10))
         parts = [pb.ShareKeysPart(peers=[next(peers) for _ in range(n)], entries=bytes(size)) for n, size in sizes]
         with pytest.raises(DecodeError, match="entries of"):
@@ -176,10 +182,10 @@ def test_a_refused_entry_is_somebodys() -> None:
 
 
 def test_an_entry_of_the_longest_form_and_not_a_byte_more() -> None:
-    longest = 82 + 2 * 32
+    longest = MAX_SEALED_BYTES
     part = pb.ShareDeliveryPart(peers=[1], entries=bytes(longest))
     assert decode_share_delivery([part]).sealed == {1: bytes(longest)}
-    with pytest.raises(DecodeError, match="147 bytes are not 1 entries of one size, 146 at most"):
+    with pytest.raises(DecodeError, match=f"{longest + 1} bytes are not 1 entries of one size, {longest} at most"):
         decode_share_delivery([pb.ShareDeliveryPart(peers=[1], entries=bytes(longest + 1))])
 
 

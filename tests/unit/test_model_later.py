@@ -335,7 +335,9 @@ def test_the_digest_travels_in_the_first_part_of_a_delivery() -> None:
     assert [part.model_digest for part in (first, *rest)] == [MODEL, *(b"" for _ in rest)]
     assert rest
     assert decode_share_delivery([first, *rest]) == ShareDelivery(sealed, model_digest=MODEL)
-    for parts in ([*rest, first], [first, data_plane_pb2.ShareDeliveryPart(model_digest=MODEL)]):
+    one, two = (data_plane_pb2.ShareDeliveryPart(peers=[i], entries=bytes(200)) for i in (1, 2))
+    two.model_digest = MODEL
+    for parts in ([one, two], [first, data_plane_pb2.ShareDeliveryPart(model_digest=MODEL)]):
         with pytest.raises(DecodeError, match="stands in the first part, and there alone"):
             decode_share_delivery(iter(parts))
 

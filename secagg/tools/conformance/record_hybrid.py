@@ -17,7 +17,7 @@ def record() -> None:
     """Encapsulate for every vector that needs it, and write what came out."""
     needed = {hybrid.PAIR_SECRETS: hybrid.privates(), masked.HYBRID: masked.hybrid_privates()}
     made = document(
-        encapsulations.FILE,
+        encapsulations.KIND,
         "Encapsulations to the keys of other vectors",
         "Recorded encapsulations",
         provenance="made once by secagg.crypto.xwing, recorded by secagg.tools.conformance.record_hybrid",

@@ -3,8 +3,8 @@ silently.
 """
 
 import gc
-import importlib
 import os
+import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -292,7 +292,9 @@ def test_one_file_has_one_name(path: Path, monkeypatch: pytest.MonkeyPatch, how:
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_locks_are_imported_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows has no fcntl, and the client is imported there all the same."""
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    importlib.reload(memory_file)
+def test_locks_are_imported_where_they_are_used() -> None:
+    """Windows has no fcntl, and the client is imported there all the same. In a process of its own, since a module that
+    is loaded twice has every class twice.
+    """
+    program = f"import sys; sys.modules['fcntl'] = None; import {memory_file.__name__}"
+    subprocess.run([sys.executable, "-c", program], check=True)

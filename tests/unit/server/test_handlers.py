@@ -206,7 +206,7 @@ async def test_a_message_of_a_phase_has_until_its_end() -> None:
 
 
 async def test_long_and_malformed_messages_are_refused_by_name() -> None:
-    empty = bytes([SHARES.DESCRIPTOR.fields_by_name["shares"].number << 3 | 2, 0])
+    empty = bytes([SHARES.DESCRIPTOR.fields_by_name["entries"].number << 3 | 2, 0])
     for arriving, answer in (
         ([pb.InputProgressRequest(round_id=bytes(2000)).SerializeToString()], echo),
         ([b"\xff"], echo),

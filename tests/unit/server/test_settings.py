@@ -135,7 +135,7 @@ def test_what_is_missing_is_named(file: Path) -> None:
 def test_every_setting_is_described_and_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(field.description for field in Settings.model_fields.values())
     commands = build().registered_commands
-    without = {"health", "backup", "restore", "migrate"}
+    without = {"health", "backup", "restore", "migrate", "token"}
     assert {command.name for command in commands} == {"serve", "check-config"} | without
     switches = {"serve": set(), "check-config": {"files_only", "as_json"}}
     for command in commands:

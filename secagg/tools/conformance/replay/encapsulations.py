@@ -12,8 +12,11 @@ from secagg.errors import LocalError
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.vectors import load
 
-FILE: Final = "encapsulations"
+FILE: Final = "recorded-encapsulations"
 """The name of the recorded ones."""
+
+KIND: Final = "encapsulations"
+"""The kind of that vector."""
 
 PURPOSES: Final = ("channel", "mask")
 """Which key of the receiver a sender encapsulates to."""
