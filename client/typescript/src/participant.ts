@@ -27,6 +27,9 @@ import {
 
 const SEAL_BYTES = 82;
 const ENTRY_BYTES = SEAL_BYTES + 64;
+/** Of the suite with the longest ones. */
+const MAX_PUBLIC_KEY = 1216;
+const MAX_ENTRY = 2466;
 const MAX_SIGNATURE = 72;
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -172,7 +175,8 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
 
   function checkKeys(keys: AdvertiseKeys | undefined): AdvertiseKeys {
     if (keys === undefined) throw new DecodeError("a member without keys");
-    wellFormed(keys.channelPublicKey.length === 32 && keys.maskPublicKey.length === 32, "a public key has not 32 bytes");
+    wellFormed([32, MAX_PUBLIC_KEY].includes(keys.channelPublicKey.length), "a channel key has a size that no suite has");
+    wellFormed(keys.maskPublicKey.length <= MAX_PUBLIC_KEY, "a mask key is longer than those of all suites");
     wellFormed(keys.keyShareCommitment.length === 0, "a commitment in a masked round");
     const certificates = keys.certificates;
     wellFormed(certificates.length <= 4 && certificates.every((c) => c.length >= 1 && c.length <= 8192), "certificates");
@@ -232,6 +236,7 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
       neighbours = entries.map((e) => e.index).filter((i) => i !== ownIndex);
     }
     const keys = entries.flatMap((e) => [e.channelKey, e.maskKey]);
+    if (!keys.every((key) => key.length === 32)) throw violation("a public key is one of another suite");
     if (new Set(keys.map((k) => toHex(k))).size !== keys.length) throw violation("a public key comes twice");
     if (!keys.every(reduced)) throw violation("a public key is not reduced");
     const ours = members.find((m) => m.index === ownIndex)?.keys;
@@ -427,7 +432,7 @@ function entriesOf(messages: readonly { readonly peers: number[]; readonly entri
     if (some.length === 0) wellFormed(entries.length === 0, "entries of nobody");
     else size ??= entries.length / some.length;
     wellFormed(size === undefined || Number.isInteger(size), "entries are cut");
-    wellFormed(some.length === 0 || (entries.length === some.length * size! && size! <= ENTRY_BYTES), "entries are not of one size");
+    wellFormed(some.length === 0 || (entries.length === some.length * size! && size! <= MAX_ENTRY), "entries are not of one size");
     return some.map((peer, i) => ({ peer, sealed: entries.subarray(i * size!, (i + 1) * size!) }));
   });
   return found;
