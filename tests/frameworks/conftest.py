@@ -22,6 +22,9 @@ os.environ.update(SWITCHED_OFF)
 def pytest_configure(config: pytest.Config) -> None:
     # The module of a warning is the one that did what is warned of. pytest tells of what nobody caught or closed.
     config.addinivalue_line("filterwarnings", r"ignore:::(?!secagg|tests\.|_pytest\.)")
+    # Ray opens this for the processes that it starts, and leaves it to the garbage collector.
+    left_open = "ignore:Exception ignored in. <_io.FileIO name='/dev/null':pytest.PytestUnraisableExceptionWarning"
+    config.addinivalue_line("filterwarnings", left_open)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,19 +22,13 @@ from secagg.errors import ConfigError
 from secagg.masked.vector import MaskedVector
 from secagg.messages import CoordinatorMessage, Phase
 from tests import stubs
+from tests.frameworks.ray.settings import NOTICED_SOON
 from tests.serving import Director, Player, channel, make_config, make_settings, phase_of, site
 
 PEOPLE = 5
 WORKERS = 2
 AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN}
 LIMIT_S = 60.0
-NOTICED_SOON = {
-    "health_check_initial_delay_ms": 1000,
-    "health_check_period_ms": 1000,
-    "health_check_timeout_ms": 5000,
-    "health_check_failure_threshold": 3,
-}
-"""Settings of Ray: a node that was killed is noticed after a few seconds."""
 
 
 @dataclass

@@ -1,8 +1,10 @@
 """Participants of a simulation on a Ray cluster of two nodes: the sum is that of one process, losses have a name."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster as RayCluster
 
 from secagg.config import ThreatModel
@@ -14,6 +16,7 @@ from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope
 from secagg.tools.simulation.scenario import Scenario, ScenarioResult, play
 from secagg.tools.simulation.stopwatch import standing_still
+from tests.frameworks.ray.settings import NOTICED_SOON
 
 SCENARIO = Scenario(
     participants=16, values=2000, threshold=11, dropouts=dict.fromkeys(MASKED_PHASES[ThreatModel.ACTIVE], 1)
@@ -22,7 +25,8 @@ SCENARIO = Scenario(
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[RayCluster]:
-    cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": NOTICED_SOON}
+    cluster = RayCluster(initialize_head=True, head_node_args=head)
     cluster.add_node(num_cpus=1)
     yield cluster
     cluster.shutdown()
@@ -49,6 +53,8 @@ def test_the_sum_is_the_same_to_the_bit_and_a_lost_process_ends_by_name(nodes: R
             if not killed:
                 killed.append(envelope)
                 nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
+                while sum(node["Alive"] for node in ray.nodes()) > 1:
+                    time.sleep(0.1)  # else the round may be over before Ray knows
             return (envelope,)
 
         with pytest.raises(WorkerError, match="participants of the simulation"):
