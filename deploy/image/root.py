@@ -57,7 +57,7 @@ UNWANTED: Final = re.compile(
 )
 """What is left out of site-packages, as paths there."""
 
-FOR_SCIPY: Final = re.compile(r"^numpy/(f2py|random|testing)/")
+FOR_SCIPY: Final = re.compile(r"^numpy/(f2py|polynomial|random|testing)/")
 """What else is left out where the accounting for noise is not installed. Our randomness is the operating system's."""
 
 UNZIPPED: Final = re.compile(r"lib-dynload/|encodings/|_sysconfigdata|os\.pyc$")
