@@ -41,7 +41,7 @@ fuzz: build/fuzz/.installed ## Fuzz every reader of bytes for SECONDS_EACH (10),
 	build/fuzz/bin/python -m tests.fuzzing --seconds $(SECONDS_EACH)
 
 frameworks: $(FRAMEWORKS)/.installed ## Test the plug-ins beside Flower, NVIDIA FLARE and torch, in .venv-frameworks
-	$(FRAMEWORKS)/bin/pytest -n 2 --dist loadfile tests/frameworks --ignore tests/frameworks/ray
+	$(FRAMEWORKS)/bin/pytest -n 2 --dist loadgroup tests/frameworks --ignore tests/frameworks/ray
 	$(FRAMEWORKS)/bin/pytest tests/frameworks/ray # alone: two clusters want the same port
 
 typescript: $(INSTALLED) $(TYPESCRIPT)/src/wire/.generated ## Test the participant in TypeScript, alone and with others; needs Node 20, npm

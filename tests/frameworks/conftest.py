@@ -27,6 +27,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", left_open)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two files run at a time, but no two of one framework: simulators look for free ports, and take them later."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            place = item.path.relative_to(here).as_posix()
+            framework = next((name for name in ("flower", "nvflare") if name in place), place)
+            item.add_marker(pytest.mark.xdist_group(framework))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home for what frameworks write and read: connections of Flower, environments of its runs, settings of FLARE."""
