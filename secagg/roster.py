@@ -1,7 +1,10 @@
 """The roster of a round: how it is checked, hashed and signed."""
 
+import struct
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from datetime import datetime
+from operator import lt
 
 from secagg.config import DIGEST_SIZE, RoundConfig
 from secagg.context import Context, Round
@@ -55,7 +58,7 @@ def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: Advert
     if not round_.config.fewest_members <= len(ids) <= round_.config.max_participants:  # check: C7, C102-size
         size = f"{round_.config.fewest_members} and at most {round_.config.max_participants}"
         raise _violation(f"a roster of {len(ids)}; the round wants at least {size}")
-    if list(ids) != sorted(set(ids)):  # check: C8-ids, C102-ids
+    if not all(map(lt, ids, ids[1:])):  # check: C8-ids, C102-ids
         raise _violation("roster ids are not distinct and sorted")
     if roster.listing is None:
         if [m.index for m in members] != list(range(1, len(members) + 1)):  # check: C8-indices
@@ -97,11 +100,29 @@ def check_distinct_keys(advertised: Iterable[AdvertiseKeys]) -> None:
     Raises:
         ProtocolViolation: two keys are equal, be they channel or mask keys; or one half of two hybrid keys.
     """
-    keys = [key for a in advertised for key in (a.channel_public_key, a.mask_public_key)]
-    # A hybrid key is two keys: whoever takes over one half of another's would stand in for it there.
-    halves = [half for key in keys for half in (key[:-KEY_SIZE], key[-KEY_SIZE:]) if half]
-    if len(set(halves)) < len(halves):  # check: C9, C38
+    known: set[bytes] = set()
+    for keys in advertised:
+        known.update(distinct_halves(keys, known))
+
+
+def distinct_halves(keys: AdvertiseKeys, known: AbstractSet[bytes]) -> list[bytes]:
+    """The `halves_of` one more member's keys. Args: known: those of the members before it.
+
+    Raises:
+        ProtocolViolation: as `check_distinct_keys`.
+    """
+    halves = halves_of(keys)
+    if len(set(halves)) < len(halves) or not known.isdisjoint(halves):  # check: C9, C38
         raise _violation("a public key stands twice in the roster")
+    return halves
+
+
+def halves_of(keys: AdvertiseKeys) -> list[bytes]:
+    """What nobody else may have of a member's public keys. A hybrid key is two keys: whoever takes over one half of
+    another's would stand in for it there.
+    """
+    both = (keys.channel_public_key, keys.mask_public_key)
+    return [half for key in both for half in (key[:-KEY_SIZE], key[-KEY_SIZE:]) if half]
 
 
 def names_of(roster: Roster) -> tuple[ParticipantId, ...]:
@@ -130,9 +151,10 @@ def entry_digest(member: Member) -> bytes:
 
 
 def _listing_digest(listing: Listing) -> bytes:
-    fields: list[bytes] = []
+    digests, fields = listing.entry_digests, list[bytes]()
     for place, name in enumerate(listing.ids, start=1):
-        fields += [place.to_bytes(4, "big"), name.encode(), listed_digest(listing, Index(place))]
+        end = place * DIGEST_SIZE
+        fields += (place.to_bytes(4, "big"), name.encode(), digests[end - DIGEST_SIZE : end])
     return digest(labels.SPARSE_ROSTER, *fields)
 
 
@@ -157,7 +179,7 @@ def advertisement_to_sign(context: Context, owner: ParticipantId, keys: Advertis
 
 def survivors_to_sign(input_context: Context, members_digest: bytes, survivors: SurvivorSet) -> bytes:
     """What the signature of ConsistencyCheck covers; `members_digest` is that of the roster."""
-    sets = [b"".join(i.to_bytes(4, "big") for i in s) for s in (survivors.survivors, survivors.dropped)]
+    sets = [struct.pack(f">{len(s)}I", *s) for s in (survivors.survivors, survivors.dropped)]
     return frame(labels.CONSISTENCY_SIGNATURE, input_context, members_digest, *sets)
 
 

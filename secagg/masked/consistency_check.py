@@ -18,8 +18,6 @@ from secagg.events import Event
 from secagg.masked.survivors import AwaitingSurvivors
 from secagg.messages import (
     ConsistencyCheck,
-    ConsistencyProof,
-    CoordinatorMessage,
     Index,
     ParticipantId,
     Phase,
@@ -58,10 +56,6 @@ class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):
         """The sets of survivors and dropped that the coordinator told everyone."""
         state = self.state
         return rosters.survivors_to_sign(state.round.input_context, state.round.roster_digest, state.sets)
-
-    def answer(self, index: Index) -> CoordinatorMessage:
-        """All signatures, the same for everyone."""
-        return ConsistencyProof({i: m.signature for i, m in self.accepted.items() if m.signature})
 
     def close(self, alive: set[Index]) -> list[Event]:
         """Nobody would reveal anything on fewer signatures than are needed, or for too few holders of shares.

@@ -43,6 +43,8 @@ class AdvertiseKeysPhase:
         expected: who will come, as the FL server says; empty if it does not say.
         gone: who is known not to come, or not again.
         withdrawn: the last keys of those who left, or came again with others.
+        comings: how often each came.
+        in_use: the public keys of all who advertised, so that a new one is not compared with each of them.
     """
 
     round: Round
@@ -54,6 +56,7 @@ class AdvertiseKeysPhase:
     gone: set[ParticipantId] = field(default_factory=set)
     withdrawn: dict[ParticipantId, AdvertiseKeys] = field(default_factory=dict)
     comings: Counter[ParticipantId] = field(default_factory=Counter)
+    in_use: set[bytes] = field(default_factory=set)
 
     def take(self, sender: ParticipantId, message: AdvertiseKeys, at: datetime) -> None:
         """Keep the sender's keys.
@@ -74,7 +77,7 @@ class AdvertiseKeysPhase:
         self._check_room(sender)
         self._check_sizes(sender, message)
         try:
-            rosters.check_distinct_keys([*self.advertised.values(), message])
+            halves = rosters.distinct_halves(message, self.in_use)
         except ProtocolViolation as error:
             raise ProtocolViolation(f"{sender}: {error}", culprit=sender) from None
         if self.trust is not None:
@@ -84,17 +87,20 @@ class AdvertiseKeysPhase:
             except RemoteError as error:
                 raise type(error)(f"{sender}: {error}", culprit=sender) from None
         self.advertised[sender] = message
+        self.in_use.update(halves)
         self.comings[sender] += 1
         self.gone.discard(sender)
 
     def replace(self, sender: ParticipantId, message: AdvertiseKeys, at: datetime) -> None:
         """Keep other keys of a sender whose earlier process is gone. Errors as of `take`, and the old keys stay."""
-        keys, identity = self.advertised.pop(sender), self.identities.pop(sender, None)
+        identity = self.identities.pop(sender, None)
+        keys = self._take_back(sender)
         try:
             self.take(sender, message, at)
             self.withdrawn[sender] = keys
         except (RemoteError, NotInRoundError):
             self.advertised[sender] = keys
+            self.in_use.update(rosters.halves_of(keys))
             if identity is not None:
                 self.identities[sender] = identity
             raise
@@ -148,9 +154,15 @@ class AdvertiseKeysPhase:
     def forget(self, sender: ParticipantId) -> None:
         """The sender is not waited for before the roster is fixed, whether it had come or not."""
         if sender in self.advertised:
-            self.withdrawn[sender] = self.advertised.pop(sender)
+            self.withdrawn[sender] = self._take_back(sender)
         self.identities.pop(sender, None)
         self.gone.add(sender)
+
+    def _take_back(self, sender: ParticipantId) -> AdvertiseKeys:
+        """What the sender advertised, which counts no more: others may bring these keys."""
+        keys = self.advertised.pop(sender)
+        self.in_use.difference_update(rosters.halves_of(keys))
+        return keys
 
     def expire(self, at: datetime) -> list[ParticipantId]:
         """Forget whose certificates are not valid long enough for the others to check them; who that is."""

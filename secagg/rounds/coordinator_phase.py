@@ -222,6 +222,10 @@ class SignaturePhase(OneMessagePhase[SignedT]):
 
     another = "signed"
 
+    def __init__(self, state: SharedState) -> None:
+        super().__init__(state)
+        self._proof: ConsistencyProof | None = None
+
     @abstractmethod
     def to_sign(self, message: SignedT) -> bytes:
         """What the signature has to cover, as the coordinator sees it."""
@@ -236,8 +240,10 @@ class SignaturePhase(OneMessagePhase[SignedT]):
         """Refuse what the message holds beside the signature."""
 
     def answer(self, index: Index) -> CoordinatorMessage:
-        """All signatures, the same for everyone."""
-        return ConsistencyProof({i: m.signature for i, m in self.accepted.items()})
+        """All signatures, the same for everyone. Where a committee signs, the others' empty ones are left out."""
+        if self._proof is None:  # made once: everyone asks for it
+            self._proof = ConsistencyProof({i: m.signature for i, m in self.accepted.items() if m.signature})
+        return self._proof
 
 
 class UploadPhase(CoordinatorPhase[ChunkT]):

@@ -373,6 +373,30 @@ def test_new_keys_that_are_refused_leave_the_old_ones() -> None:
     assert stage.engine._joining.advertised[NAMES[0]] == stage.keys(NAMES[0])
 
 
+def test_keys_are_in_use_as_long_as_they_are_advertised() -> None:
+    """A new key is compared with one set, whatever became of those that came before."""
+    stage = Stage(config_of())
+    joining = stage.engine._joining
+
+    def advertised() -> set[bytes]:
+        return {key for keys in joining.advertised.values() for key in (keys.channel_public_key, keys.mask_public_key)}
+
+    stage.come(*NAMES[:3])
+    assert joining.in_use == advertised()
+    assert len(joining.in_use) == 6
+    new = other_keys(stage, NAMES[0])
+    stage.engine.rejoin(NAMES[0], new, NOW)
+    assert joining.in_use == advertised()
+    with pytest.raises(ProtocolViolation, match="stands twice"):
+        stage.engine.rejoin(NAMES[0], stage.keys(NAMES[1]), NOW)
+    assert joining.in_use == advertised()
+    stage.leave(NAMES[0], NAMES[2])
+    assert joining.in_use == advertised()
+    with pytest.raises(ProtocolViolation, match="stands twice"):
+        stage.engine.receive(NAMES[3], stage.keys(NAMES[1]), NOW)
+    assert joining.in_use == advertised()
+
+
 def test_keys_that_were_taken_back_do_not_return() -> None:
     """A retry that arrives after the leave would bring back a participant that nobody is behind."""
     stage = Stage(config_of())
