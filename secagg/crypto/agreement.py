@@ -1,6 +1,7 @@
 """X25519 (RFC 7748) key pairs and agreement."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -47,7 +48,7 @@ class KeyPair:
             AuthenticationError: the peer's key is of low order, so the secret would be known to everyone.
         """
         try:
-            return Secret(self._handle.exchange(X25519PublicKey.from_public_bytes(peer_public[-KEY_SIZE:])))
+            return Secret(self._handle.exchange(_public_key(peer_public[-KEY_SIZE:])))
         except ValueError:
             raise AuthenticationError(f"public key of {peer} gives no secret (low order)", culprit=peer) from None
 
@@ -57,6 +58,12 @@ class KeyPair:
         if known is None:
             known = self._agreed[peer_public] = self.agree(peer_public, peer=peer)
         return known
+
+
+@lru_cache(maxsize=4096)
+def _public_key(public: bytes) -> X25519PublicKey:
+    """The library's form of a public key. It is kept: to unmask, the same ones are agreed with again and again."""
+    return X25519PublicKey.from_public_bytes(public)
 
 
 def is_reduced(public: bytes) -> bool:

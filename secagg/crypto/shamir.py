@@ -4,6 +4,7 @@ A share is the polynomial's value at x = holder's index (1, 2, …), 33 bytes bi
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,23 +105,25 @@ class Checks:
         self._r = int.from_bytes(hashlib.sha512(salt).digest(), "big") % PRIME
         self._inverses = [0, 1]
         self._below: dict[int, int] = {}  # 1 / (r·x − 1)
-        self._values: dict[tuple[int, int], int] = {}
+        self._values: defaultdict[int, dict[int, int]] = defaultdict(dict)
 
-    def inverse(self, difference: int) -> int:
-        """1 / d for a difference of two indices, not 0."""
+    def inverses(self, largest: int) -> Sequence[int]:
+        """1 / d for the differences of two indices: d is the place, from 1 to `largest` or more. 1 / −d is −1 / d."""
         known = self._inverses
-        for i in range(len(known), abs(difference) + 1):
+        for i in range(len(known), largest + 1):
             known.append(-(PRIME // i) * known[PRIME % i] % PRIME)
-        return known[difference] if difference > 0 else -known[-difference]
+        return known
 
-    def value(self, spare: int, x: int) -> int:
-        """g(x) where g has `spare` coefficients."""
-        if (spare, x) not in self._values:
-            base = self._r * x % PRIME
-            if x not in self._below:
-                self._below[x] = pow(base - 1, -1, PRIME)
-            self._values[spare, x] = (pow(base, spare, PRIME) - 1) * self._below[x] % PRIME
-        return self._values[spare, x]
+    def values(self, spare: int, xs: Sequence[int]) -> list[int]:
+        """g(x) at each x, where g has `spare` coefficients."""
+        known = self._values[spare]
+        for x in xs:
+            if x not in known:
+                base = self._r * x % PRIME
+                if x not in self._below:
+                    self._below[x] = pow(base - 1, -1, PRIME)
+                known[x] = (pow(base, spare, PRIME) - 1) * self._below[x] % PRIME
+        return [known[x] for x in xs]
 
 
 class Decoder:
@@ -144,13 +147,13 @@ class Decoder:
         self.threshold = threshold
         self._checks = checks or Checks()
         self._weights = self._of(near) if near is not None else self._anew()
-        at = self._weights
-        everything = polynomial.differences(0, self.holders)
+        weights = [self._weights[x] for x in self.holders]
+        inverses = self._checks.inverses(max(self.holders))
         # Over all shares, not t of them: these weights serve for the check too.
-        self._at_zero = [-at[x] * self._checks.inverse(x) % PRIME for x in self.holders]
-        self._everything = everything
-        spare = len(self.holders) - threshold
-        self._check = [at[x] * self._checks.value(spare, x) % PRIME for x in self.holders]
+        self._at_zero = [-weight * inverses[x] % PRIME for weight, x in zip(weights, self.holders, strict=True)]
+        self._everything = polynomial.differences(0, self.holders)
+        values = self._checks.values(len(self.holders) - threshold, self.holders)
+        self._check = [weight * value % PRIME for weight, value in zip(weights, values, strict=True)]
 
     def _anew(self) -> dict[int, int]:
         """1 / Π_{i≠j}(x_j − x_i), by holder."""
@@ -167,18 +170,16 @@ class Decoder:
         gone, come = sorted(before - now), sorted(now - before)
         if len(gone) + _COMING * len(come) > len(now):
             return self._anew()
-        inverse = self._checks.inverse
-        weights = {}
-        for x in self.holders:
-            weight = near._weights.get(x)
-            if weight is None:
-                weight = pow(polynomial.differences(x, self.holders), -1, PRIME)
-            else:
-                weight = weight * polynomial.differences(x, gone) % PRIME
-                for other in come:
-                    weight = weight * inverse(x - other) % PRIME
-            weights[x] = weight
-        return weights
+        kept = sorted(now & before)
+        factors = [near._weights[x] for x in kept]
+        for other in gone:
+            factors = [factor * (x - other) % PRIME for factor, x in zip(factors, kept, strict=True)]
+        inverses = self._checks.inverses(max(now))
+        for other in come:
+            over = [inverses[x - other] if x > other else -inverses[other - x] for x in kept]
+            factors = [factor * inverse % PRIME for factor, inverse in zip(factors, over, strict=True)]
+        weights = dict(zip(kept, factors, strict=True))
+        return weights | {x: pow(polynomial.differences(x, self.holders), -1, PRIME) for x in come}
 
     def recover(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Recovered | None:
         """The secret that `accepts` confirms, corrected if need be; None if there is none within reach.

@@ -118,6 +118,7 @@ def salt_from(revealed: Mapping[Index, Mapping[Index, Secret]]) -> bytes:
     """A digest of all revealed shares, by holder and owner: no dealer knew the others' when it chose its own."""
     state = hashlib.sha256()
     for holder, shares in sorted(revealed.items()):
-        for owner in sorted(shares):
-            state.update(struct.pack(">II", holder, owner) + shares[owner].expose())
+        owners = sorted(shares)
+        state.update(struct.pack(f">II{len(owners)}I", holder, len(owners), *owners))
+        state.update(b"".join([shares[owner].expose() for owner in owners]))
     return state.digest()
