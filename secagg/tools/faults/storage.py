@@ -127,6 +127,10 @@ class FailingDisk:
             if self.disk.rot(lambda path: path.name.endswith(self._rots_in)) is not None:
                 self._injected(Fault.BIT_ROT)
 
+    def unplug(self) -> None:
+        """The history is over: no process has the disk any more, and nothing of it is kept for SQLite."""
+        self.disk.kill()
+
     def fill(self) -> None:
         """Leave no room."""
         self.disk.room = sum(len(content) for content in self.disk.files().values())

@@ -296,6 +296,8 @@ class World:
                 process.kill()
             for process in self._processes:
                 process.bury()
+        for disk in self.disks.values():
+            disk.unplug()
         if self.recorder.history.durable:
             self.recorder.history.audit = audit_log(self.disks[COORDINATOR].disk)
         return self.recorder.history

@@ -1,14 +1,16 @@
 """Whole histories: a seed says all of one, in any process, and every kind of fault comes up."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from collections import Counter
 
 from secagg.tools.faults.history import Fault
 from secagg.tools.faults.recording import digest
 from secagg.tools.faults.scenario import draw
-from secagg.tools.faults.world import play, playing
+from secagg.tools.faults.world import World, play, playing
 
 MASKED = [seed for seed in range(60) if draw(seed).tasks[0].config.homomorphic is None][:3]
 """SEAL draws its errors from the operating system: the bytes of homomorphic rounds are never the same."""
@@ -50,3 +52,15 @@ def test_every_fault_is_drawn_sooner_or_later() -> None:
         Fault.DISK_FULL,
         Fault.DISK_ERROR,
     }
+
+
+def test_nothing_of_a_history_stays_in_memory() -> None:
+    """Hundreds are played in one process. SQLite's table of disks is the process's own, and held them all."""
+    seed = next(seed for seed in MASKED if draw(seed).disks)
+    with playing():
+        world = World(draw(seed))
+        world.play()
+        known = weakref.ref(world)
+        del world
+        gc.collect()
+        assert known() is None
