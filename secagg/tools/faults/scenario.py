@@ -15,6 +15,7 @@ from secagg.encoding.schema import ArraySpec, Schema
 from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
 from secagg.messages import ParticipantId
 from secagg.robust.grouping import Combine, Groups
+from secagg.sparse.ring import Ring
 from secagg.tools.faults.aims import Aim
 from secagg.tools.faults.deployment import NAMES
 from secagg.tools.faults.history import Fault
@@ -192,7 +193,7 @@ def _draw(seed: int, kind: str, values: int) -> Scenario:
     rng = stream(seed, "scenario")
     drawn = rng.choices(*zip(*_KINDS.items(), strict=True))[0]
     kind = kind or drawn
-    people = NAMES[: 9 + rng.randrange(3) if kind == "groups" else rng.choice((3, 3, 3, 4, 4, 4, 5, 6))]
+    people = NAMES[: _people(rng, kind)]
     count = rng.choices((1, 2, 3), (80, 15, 5))[0] if kind not in _COSTLY else 1
     tasks = [_task(rng, "task-1", kind, len(people), count, values=values)]
     if kind not in _COSTLY and rng.random() < 0.1:
@@ -206,8 +207,19 @@ def _draw(seed: int, kind: str, values: int) -> Scenario:
     return Scenario(seed, people, tuple(tasks), rates, disks, accidents, patience_s)
 
 
+def _people(rng: Random, kind: str) -> int:
+    match kind:
+        case "groups":
+            return 9 + rng.randrange(3)
+        case "ring":
+            return _ON_RING.min_participants + rng.randrange(3)
+        case _:
+            return rng.choice((3, 3, 3, 4, 4, 4, 5, 6))
+
+
 _KINDS: Final = {
-    "active": 58,
+    "active": 54,
+    "ring": 4,
     "semi-honest": 14,
     "certified": 8,
     "fixed-point": 6,
@@ -219,6 +231,9 @@ _KINDS: Final = {
     "ckks-threshold": 1,
 }
 """Kinds of rounds, and how many of a hundred histories have each."""
+
+_ON_RING: Final = Ring(degree=4, neighbour_threshold=4, committee=3, committee_threshold=2, min_participants=6)
+"""The smallest that an active round may have. It bears one dropout of each neighbourhood, and one of the committee."""
 
 _GROUPS: Final = Groups(count=3, combine=Combine.MEAN)
 _COSTLY: Final = frozenset({"groups", "bfv-participants", "ckks-participants", "bfv-threshold", "ckks-threshold"})
@@ -253,6 +268,7 @@ def _config(kind: str, people: int, values: int, lax: bool) -> RoundConfig:
     kinds: dict[str, Callable[[], RoundConfig]] = {
         "active": lambda: base,
         "semi-honest": lambda: semi,
+        "ring": lambda: replace(base, graph=_ON_RING, threshold=_ON_RING.min_participants - 1, max_colluding=0),
         "certified": lambda: replace(base, certify=True),
         "fixed-point": lambda: replace(base, schema=real, encoding=FixedPoint(1.0, 16, 100)),
         "noisy": lambda: replace(semi, schema=real, encoding=Pipeline.parse(NOISY)),

@@ -116,6 +116,16 @@ class Written:
         request = data_plane_pb2.AdvertiseRequest(round_id=round_id, keys=keys)
         self.call(name, "Advertise", request, answers=[data_plane_pb2.RosterPart(members=members)], **more)
 
+    def advertise_on_a_ring(self, name: str, shown: str, listed: str = "abcd", theirs: bytes = b"k") -> None:
+        """All are listed with a digest each, and whoever is `shown` stands there with a key."""
+        keys = data_plane_pb2.AdvertiseKeys(channel_public_key=theirs)
+        digests = b"".join(sha256(who.encode()).digest() for who in listed)
+        list_part = data_plane_pb2.RosterPart(listed=list(listed), entry_digests=digests)
+        members = [data_plane_pb2.Member(index="abcd".index(who) + 1, participant_id=who, keys=keys) for who in shown]
+        own = data_plane_pb2.AdvertiseKeys(channel_public_key=b"k")
+        request = data_plane_pb2.AdvertiseRequest(round_id=ROUND, keys=own)
+        self.call(name, "Advertise", request, answers=[list_part, data_plane_pb2.RosterPart(members=members)])
+
     def share(self, name: str, sealed: bytes = b"s", sent: bytes = b"own", **more: Any) -> None:
         part = data_plane_pb2.ShareKeysPart(commitment=sent)
         answer = data_plane_pb2.ShareDeliveryPart(peers=[1], entries=sealed)
@@ -262,6 +272,24 @@ def whole(config: config_pb2.RoundConfig = INTEGERS, sums: Iterable[bytes] | Non
     written = Written().begin(config).finish(sums)
     written.list_rounds((ROUND, control_plane_pb2.ROUND_STATE_DONE))
     return written
+
+
+def on_a_ring(*more: Callable[[Written], None]) -> Callable[[], Written]:
+    """Everybody is shown the same list, and two neighbours."""
+
+    def play() -> Written:
+        written = Written()
+        written.note(Began(written.at))
+        written.open()
+        for name, shown in zip(PEOPLE, ("abd", "abc", "bcd", "acd"), strict=True):
+            written.offer(name)
+            written.advertise_on_a_ring(name, shown)
+        for one in more:
+            one(written)
+        written.failed()
+        return written
+
+    return play
 
 
 def noisy() -> Written:
@@ -434,6 +462,8 @@ BROKEN: Final[dict[str, tuple[Law, Callable[[], Written]]]] = {
     "two groups": (Law.ONE_GROUP, grouped(1, 2)),
     "two rosters": (Law.ONE_ROSTER, begun(lambda w: w.advertise("a", PEOPLE[:3]))),
     "another roster, cut off": (Law.ONE_ROSTER, begun(lambda w: w.advertise("a", "ac", broken_off=True))),
+    "two lists on a ring": (Law.ONE_ROSTER, on_a_ring(lambda w: w.advertise_on_a_ring("a", "abd", listed="abce"))),
+    "two entries on a ring": (Law.ONE_ROSTER, on_a_ring(lambda w: w.advertise_on_a_ring("a", "abd", theirs=b"other"))),
     "two deliveries": (Law.ONE_DELIVERY, begun(lambda w: w.share("a", sealed=b"others"))),
     "two survivor sets": (Law.ONE_SURVIVOR_SET, begun(lambda w: w.upload("a"), lambda w: w.upload("b", (1, 2, 4)))),
     "a sum of others": (
@@ -562,6 +592,7 @@ FINE: Final[dict[str, Callable[[], Written]]] = {
     "the same answer again": then(whole, lambda w: w.upload("a"), lambda w: w.fetch(SUMS), lambda w: w.check("b")),
     "an answer that broke off": begun(lambda w: w.advertise("a", PEOPLE[:2], broken_off=True)),
     "a sum that broke off": then(whole, lambda w: w.fetch(SUMS[:0], digest=DIGEST, broken_off=True)),
+    "other neighbours on a ring": on_a_ring(),
     "keys of a new process": begun(lambda w: w.advertise("a", key=b"other", process=2)),
     "the same upload in two calls": then(whole, lambda w: w.upload("a", process=2)),
     "a plan that was standing when the coordinator died": charged(

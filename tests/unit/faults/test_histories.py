@@ -7,6 +7,8 @@ import sys
 import weakref
 from collections import Counter
 
+from secagg.tools.faults.checker import Ending, judge
+from secagg.tools.faults.checker.seen import read
 from secagg.tools.faults.history import Fault
 from secagg.tools.faults.recording import digest
 from secagg.tools.faults.scenario import draw
@@ -37,6 +39,22 @@ def test_the_same_seed_gives_the_same_history_also_in_another_process() -> None:
     )
     assert there.stdout.split() == here
     assert len(set(here)) == len(here)
+
+
+def test_some_histories_are_on_a_ring_whose_members_are_shown_their_neighbours_alone() -> None:
+    """They may drop out and come again like others: the round has a sum, or fails by name."""
+    rings = [seed for seed in range(60) if draw(seed).tasks[0].config.ring is not None]
+    assert rings == [29, 46]
+    scenario = draw(rings[1])
+    with playing():
+        history = World(scenario).play()
+    judgement = judge(history)
+    assert judgement.findings == ()
+    assert set(judgement.rounds.values()) <= {Ending.EXACT, Ending.FAILED}
+    [known] = read(history).rounds.values()
+    assert 0 < len(known.entries) == len(known.rosters[0].value) == len(scenario.people)
+    shown = sum(map(len, known.entries.values()))
+    assert shown < len(known.rosters) * len(scenario.people)
 
 
 def test_every_fault_is_drawn_sooner_or_later() -> None:

@@ -144,6 +144,8 @@ def _one_group(known: Round, _: Seen, __: History) -> Iterator[str]:
 
 def _one_roster(known: Round, _: Seen, __: History) -> Iterator[str]:
     yield from _one(known.rosters, "a roster", _begins)
+    for index, entries in sorted(known.entries.items()):
+        yield from _one(entries, f"entry {index} of the roster")
 
 
 def _one_delivery(known: Round, _: Seen, __: History) -> Iterator[str]:

@@ -27,6 +27,8 @@ from secagg.tools.faults.history import (
 )
 from secagg.wire.v1 import config_pb2, control_plane_pb2, data_plane_pb2, errors_pb2
 
+_DIGEST_BYTES: Final = 32
+
 PROOFS: Final = ("Check", "ConfirmKey", "CheckRecovery", "Certify")
 """Calls that everyone gets the same signatures from."""
 
@@ -120,7 +122,8 @@ class Round:
         offers: configurations as participants were offered them.
         parent: the grouped round that it is a group of; empty if none.
         number: of the group; 0 if none.
-        rosters: of (index, id, keys).
+        rosters: of (index, id, keys); with a sparse graph of (index, id, digest), as everyone is listed there.
+        entries: of the rosters of a sparse graph, (id, keys) by index: each member is shown some of them.
         deliveries: by participant.
         survivor_sets: of (survivors, dropped), by index.
         fallen: sets of those who did not decrypt.
@@ -148,6 +151,7 @@ class Round:
     parent: bytes = b""
     number: int = 0
     rosters: list[Shown] = field(default_factory=list)
+    entries: dict[int, list[Shown]] = field(default_factory=lambda: defaultdict(list))
     deliveries: dict[str, list[Shown]] = field(default_factory=lambda: defaultdict(list))
     survivor_sets: list[Shown] = field(default_factory=list)
     fallen: list[Shown] = field(default_factory=list)
@@ -423,10 +427,22 @@ def _offer(seen: Seen, known: Round | None, answer: _Answer) -> None:
 
 
 def _roster(_: Seen, known: Round | None, answer: _Answer) -> None:
-    if known is not None:
-        members = [member for part in answer.messages for member in part.members]
-        value = tuple((one.index, one.participant_id, one.keys.SerializeToString()) for one in members)
-        known.rosters.append(answer.shows(value))
+    if known is None:
+        return
+    members = tuple(
+        (one.index, one.participant_id, one.keys.SerializeToString())
+        for part in answer.messages
+        for one in part.members
+    )
+    listed = [name for part in answer.messages for name in part.listed]
+    if not listed:
+        known.rosters.append(answer.shows(members))
+        return
+    digests = b"".join(part.entry_digests for part in answer.messages)
+    lines = tuple((i + 1, name, digests[i * _DIGEST_BYTES : (i + 1) * _DIGEST_BYTES]) for i, name in enumerate(listed))
+    known.rosters.append(answer.shows(lines))
+    for index, name, keys in members:
+        known.entries[index].append(answer.shows((name, keys)))
 
 
 def _delivery(_: Seen, known: Round | None, answer: _Answer) -> None:
