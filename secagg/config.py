@@ -53,7 +53,8 @@ UNNAMED_MODEL: Final = bytes(DIGEST_SIZE)
 
 MAX_GRINDING_S: Final = 600.0
 """The longest time that a round on a ring may allow for collecting keys where the coordinator may lie, in seconds.
-Participants do not measure it: what the parameters of a ring bear is 2^60 tries, in whatever time.
+A participant refuses a list of members that comes later than this and a minute after its keys. What the parameters of a
+ring bear is 2^60 tries.
 """
 
 

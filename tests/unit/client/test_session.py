@@ -262,6 +262,15 @@ def test_a_list_of_members_that_took_longer_than_keys_are_collected_on_a_ring_is
     assert leave.leave.reason is LeaveReason.REFUSED
 
 
+def test_without_the_check_a_list_of_members_may_take_any_time_on_a_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: nobody looks at the time, and the list is refused for what is in it alone."""
+    without_check(monkeypatch, session, "_check_waited", "waited-for-the-ring")
+    participation, now = on_a_ring(ACTIVE)
+    now[0] += 1_000_000.0
+    with pytest.raises(ProtocolViolation, match="another graph"):
+        participation.advance(deque([pb.RosterPart().SerializeToString()]))
+
+
 def test_a_missing_array_is_named() -> None:
     config = make_config(5, schema=SCHEMA)
     update = {"layer/w": np.zeros((3, 4), np.float32)}
