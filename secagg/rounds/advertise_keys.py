@@ -40,7 +40,8 @@ class AdvertiseKeysPhase:
     Attributes:
         members: filled in at the close.
         trust: the deployment's CA; None where keys are not signed.
-        expected: who will come, as the FL server says; empty if it does not say.
+        expected: who will come, as the FL server says; empty if it does not say. Say it with `expect`.
+        to_come: who of these has neither come nor is gone, so that a message does not ask for each of them.
         gone: who is known not to come, or not again.
         withdrawn: the last keys of those who left, or came again with others.
         comings: how often each came.
@@ -53,10 +54,16 @@ class AdvertiseKeysPhase:
     advertised: dict[ParticipantId, AdvertiseKeys] = field(default_factory=dict)
     identities: dict[ParticipantId, VerifiedIdentity] = field(default_factory=dict)
     expected: frozenset[ParticipantId] = frozenset()
+    to_come: set[ParticipantId] = field(default_factory=set)
     gone: set[ParticipantId] = field(default_factory=set)
     withdrawn: dict[ParticipantId, AdvertiseKeys] = field(default_factory=dict)
     comings: Counter[ParticipantId] = field(default_factory=Counter)
     in_use: set[bytes] = field(default_factory=set)
+
+    def expect(self, names: frozenset[ParticipantId]) -> None:
+        """Wait for these, and for nobody else."""
+        self.expected = names
+        self.to_come = set(names - self.gone - self.advertised.keys())
 
     def take(self, sender: ParticipantId, message: AdvertiseKeys, at: datetime) -> None:
         """Keep the sender's keys.
@@ -90,6 +97,7 @@ class AdvertiseKeysPhase:
         self.in_use.update(halves)
         self.comings[sender] += 1
         self.gone.discard(sender)
+        self.to_come.discard(sender)
 
     def replace(self, sender: ParticipantId, message: AdvertiseKeys, at: datetime) -> None:
         """Keep other keys of a sender whose earlier process is gone. Errors as of `take`, and the old keys stay."""
@@ -109,16 +117,14 @@ class AdvertiseKeysPhase:
         room = self.round.config.max_participants - len(self.advertised)
         if room <= 0:
             raise NotInRoundError(f"the round is full; {sender} came too late")
-        if sender not in self.expected and room <= len(
-            self.expected - self.gone - self.advertised.keys()
-        ):  # check: C96
+        if sender not in self.expected and room <= len(self.to_come):  # check: C96
             raise NotInRoundError(f"no place for {sender}: those that are left are for whom the FL server expects")
 
     @property
     def awaited(self) -> int:
         """The most that may still be in the roster: who came, and who may yet come."""
         most = self.round.config.max_participants
-        return min(most, len(self.advertised.keys() | (self.expected - self.gone))) if self.expected else most
+        return min(most, len(self.advertised) + len(self.to_come)) if self.expected else most
 
     @property
     def complete(self) -> bool:
@@ -131,7 +137,7 @@ class AdvertiseKeysPhase:
         if came >= config.max_participants:
             return True
         if self.expected:
-            return self.expected - self.gone <= self.advertised.keys()
+            return not self.to_come
         return came >= config.fewest_members and came + len(self.gone) >= config.max_participants
 
     def _check_sizes(self, sender: ParticipantId, message: AdvertiseKeys) -> None:
@@ -157,6 +163,7 @@ class AdvertiseKeysPhase:
             self.withdrawn[sender] = self._take_back(sender)
         self.identities.pop(sender, None)
         self.gone.add(sender)
+        self.to_come.discard(sender)
 
     def _take_back(self, sender: ParticipantId) -> AdvertiseKeys:
         """What the sender advertised, which counts no more: others may bring these keys."""

@@ -323,7 +323,7 @@ class Engine(OpeningAndClosing):
         check_expected(names, self.round.config)
         if names == self._joining.expected:
             return []
-        self._joining.expected = names
+        self._joining.expect(names)
         return [self.started(), *self._close_if_complete(now)]
 
     def name_model(self, model_digest: bytes, now: float) -> list[Event]:

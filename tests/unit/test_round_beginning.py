@@ -310,6 +310,15 @@ def test_too_few_are_waited_for_though_some_have_left() -> None:
     assert stage.engine.phase is Phase.SHARE_KEYS
 
 
+def test_who_left_before_the_fl_server_says_who_will_come_is_not_waited_for() -> None:
+    stage = Stage(config_of())
+    stage.leave(NAMES[3])
+    stage.engine.expect(NAMES[:4], NOW)
+    assert stage.engine._joining.to_come == set(NAMES[:3])
+    stage.come(*NAMES[:3])
+    assert stage.engine.phase is Phase.SHARE_KEYS
+
+
 def test_a_round_waits_for_who_has_left_without_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: counted by places alone, three of four wait for the deadline."""
     full = property(lambda self: len(self.advertised) == self.round.config.max_participants)
