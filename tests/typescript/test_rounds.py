@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.encoding.integers import Integers
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.events import DropReason
 from secagg.messages import Phase
+from secagg.sparse.ring import Ring
 from tests.serving import ACTIVE, NAMES, SEMI_HONEST, make_config, stage
 from tests.taking_part import check_result, drops, in_thread, lenient, take_part, update_of, weight_of
 from tests.typescript.people import person, scene
@@ -55,6 +56,55 @@ async def test_three_of_each_get_the_same_sum(tmp_path: Path, threat_model: Thre
             assert one["sums_digest"] == results[0].receipt.sums_digest.hex()
             assert one["certified"] == config.certify
             check_mean(config, one, NAMES)
+
+
+SIGNED_RING = Ring(degree=4, neighbour_threshold=4, committee=3, committee_threshold=2, min_participants=6)
+"""Four of five members of a neighbourhood must stay."""
+
+RING = Ring(degree=4, neighbour_threshold=3, min_participants=6)
+"""Three of five must stay."""
+
+
+@pytest.mark.parametrize(
+    ("threat_model", "kind", "leaving"),
+    [
+        (ACTIVE, {"graph": SIGNED_RING}, 1),
+        (SEMI_HONEST, {"graph": RING}, 2),
+        (ACTIVE, {"suite": Suite.XWING_SHA256_AES256}, 2),
+    ],
+    ids=["signed ring", "ring", "hybrid"],
+)
+async def test_who_drops_out_of_a_round_of_another_kind_takes_its_masks_along(
+    tmp_path: Path, threat_model: ThreatModel, kind: dict[str, Any], leaving: int
+) -> None:
+    """On a ring, and in the hybrid suite: one on Node leaves with its input, and in some rounds one on Python, too."""
+    ours, theirs = NAMES[:3], NAMES[3:]
+    gone = [ours[0], theirs[0]][:leaving]
+    config = replace(make_config(6, threat_model, threshold=4), **kind)
+    async with stage(tmp_path) as s:
+        round_id = await s.director.open(config)
+        leavers = [s.players[n] for n in theirs if n in gone]
+        await asyncio.gather(*(leaver.join(round_id) for leaver in leavers))
+        given: dict[str, Any] = {"round_id": round_id, "policy": lenient(config), "synchronous": False}
+        staying = [n for n in theirs if n not in gone]
+        people = [
+            person(tmp_path, ours[0], config, leaves="SendInput"),
+            *(person(tmp_path, n, config) for n in ours[1:]),
+        ]
+        told, _, *results = await asyncio.gather(
+            scene(s.server.data_address, tmp_path, people, round_id=round_id.hex()),
+            asyncio.gather(*(leaver.play(leave_before=Phase.MASKED_INPUT) for leaver in leavers)),
+            *(take_part(s.server.data_address, n, config, **given) for n in staying),
+        )
+        summed = sorted([*ours[1:], *staying])
+        for one in told:
+            if one["id"] != ours[0]:
+                assert one.get("error") is None, one
+                assert one["survivors"] == summed
+                check_mean(config, one, summed)
+        assert {one["sums_digest"] for one in told if "sums_digest" in one} == {
+            r.receipt.sums_digest.hex() for r in results
+        }
 
 
 async def test_whole_numbers_add_up_exactly_by_task(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import { MAX_CONFIG_FIELDS, MAX_CONFIG_TOP_FIELDS, parse } from "./fields.js";
 import { LABEL, digest } from "./framing.js";
 import { safeRing } from "./graph.js";
 import { wordBits } from "./packing.js";
+import { SUITES, type Suite as SuiteOf } from "./suites.js";
 import {
   Combine, Custody, Dtype, Graph, HomomorphicScheme, type RoundConfig, RoundConfigSchema, Suite, ThreatModel,
 } from "./wire/secagg/wire/v1/config_pb.js";
 
 const MAX_CONFIG_BYTES = 64 * 2 ** 20;
+const MAX_HYBRID_NEIGHBOURS = 2000;
 const MAX_DEADLINE_MS = 604_800_000n;
 const FLOATS = [Dtype.FLOAT32, Dtype.FLOAT64];
 
@@ -23,6 +25,7 @@ export const bitLength = (value: bigint): number => (value === 0n ? 0 : value.to
 export interface Round {
   readonly config: RoundConfig;
   readonly active: boolean;
+  readonly suite: SuiteOf;
   /** q, or 0 with integers. */
   readonly valueBits: number;
   /** b: bits of the ring. */
@@ -131,6 +134,8 @@ export function checkConfig(config: RoundConfig): Round {
   const active = config.threatModel === ThreatModel.ACTIVE;
   const complete = config.graph === Graph.COMPLETE;
   demand(!((active || config.certify) && complete) || 2 * t > n + c, "2·threshold must be above max_participants + max_colluding");
+  const most = config.ring?.degree ?? n - 1;
+  demand(config.suite !== Suite.XWING_SHA256_AES256 || most <= MAX_HYBRID_NEIGHBOURS, "the hybrid suite allows at most 2,000 neighbours");
   demand(!config.certify || active || config.homomorphic !== undefined, "certify needs signed messages");
   demand(config.purpose === "" || /^[a-z0-9_-]{1,64}$/.test(config.purpose), "purpose is 1 to 64 of a-z 0-9 _ -");
   demand(config.releaseToCoordinator || config.homomorphic !== undefined, "release_to_coordinator is not set");
@@ -141,7 +146,8 @@ export function checkConfig(config: RoundConfig): Round {
   if (config.homomorphic) throw new PolicyViolation("this client takes part in masked rounds only", COORDINATOR);
   if (config.pipeline) throw new PolicyViolation("this client has no pipelines", COORDINATOR);
   if (config.groups) throw new PolicyViolation("this client takes part in no rounds in groups yet", COORDINATOR);
-  if (config.suite !== Suite.X25519_SHA256_AES128) throw new PolicyViolation("this client has the suite X25519_SHA256_AES128 only", COORDINATOR);
+  const suite = SUITES.get(config.suite);
+  if (suite === undefined) throw new PolicyViolation(`this client has not the suite ${Suite[config.suite]}`, COORDINATOR);
 
   let width: number;
   if (config.integers) {
@@ -162,7 +168,7 @@ export function checkConfig(config: RoundConfig): Round {
   const vectorLen = Number(values) + (config.integers ? 0 : 1);
   demand(ringBits <= 64 && vectorLen <= 2 ** 32, "the ring is wider than 64 bits, or the vector longer than 2^32");
   return {
-    config, active, ringBits, vectorLen,
+    config, active, suite, ringBits, vectorLen,
     valueBits: config.encoding?.valueBits ?? 0,
     wordBits: wordBits(ringBits),
     purpose: config.purpose || "train",
@@ -175,12 +181,12 @@ export interface Policy {
   readonly tasks?: readonly string[];
   /** All where absent. This client has `masked` alone. */
   readonly schemes?: readonly string[];
-  /** All where absent. This client has `X25519_SHA256_AES128` alone. */
+  /** All where absent. This client has `X25519_SHA256_AES128` and `XWING_SHA256_AES256`. */
   readonly suites?: readonly string[];
   /** `["ACTIVE"]` where absent. */
   readonly threatModels?: readonly ("SEMI_HONEST" | "ACTIVE")[];
   readonly requireCompleteGraph?: boolean;
-  /** Refuse rounds that a quantum computer could open later. This client has no hybrid suite, so it then refuses all. */
+  /** Refuse rounds of another suite than `XWING_SHA256_AES256`, whose traffic a quantum computer could open later. */
   readonly requireHybrid?: boolean;
   /** 3 where absent. */
   readonly minCohort?: number;
@@ -212,7 +218,7 @@ export function checkPolicy(round: Round, policy: Policy): void {
   refuse(!(policy.threatModels ?? ["ACTIVE"]).includes(model), `the policy refuses ${model}`);
   refuse(policy.schemes?.includes("masked") === false, "the policy refuses masked rounds");
   refuse(policy.suites?.includes(Suite[config.suite]!) === false, `the policy refuses the suite ${Suite[config.suite]}`);
-  refuse(policy.requireHybrid === true, "the policy demands a hybrid suite, which this client does not have");
+  refuse(policy.requireHybrid === true && !round.suite.hybrid, "the policy demands the hybrid suite");
   refuse(policy.requireCompleteGraph === true && config.graph !== Graph.COMPLETE, "the policy demands the complete graph");
   refuse(config.threshold < (policy.minCohort ?? 3), "the threshold is below the policy's cohort");
   refuse(config.threshold - config.maxColluding < (policy.minHonest ?? 2), "too few honest updates in a sum");

@@ -2,19 +2,22 @@
 import { compare, concat, u32, utf8 } from "./bytes.js";
 import { LABEL, frame } from "./framing.js";
 import { type Words, wordsOf } from "./packing.js";
-import { SUITE, type Secret, agree, hkdf, keyStream } from "./primitives.js";
+import { type Secret, hkdf, keyStream } from "./primitives.js";
+import type { Suite } from "./suites.js";
 
 const STRIDE_BYTES = 2 ** 18;
 
-/** `context` is the input context, or with a ring the graph context of it. */
-export function pairwiseMaskKey(own: Secret, peerKey: Uint8Array, roundId: Uint8Array, context: Uint8Array, ids: [string, string], culprit: string): Secret {
+/**
+ * `shared` is the agreement of both mask keys, or in the hybrid suite both pair secrets, that of the lower id first.
+ * `context` is the input context, or with a ring the graph context of it.
+ */
+export function pairwiseMaskKey(suite: Suite, shared: Uint8Array, roundId: Uint8Array, context: Uint8Array, ids: [string, string]): Secret {
   const [low, high] = [...ids].sort((a, b) => compare(utf8(a), utf8(b)));
-  const info = frame(LABEL.pairwiseMask, SUITE, context, low!, high!);
-  return hkdf(agree(own, peerKey, culprit).reveal(), roundId, info, 16);
+  return hkdf(shared, roundId, frame(LABEL.pairwiseMask, suite.name, context, low!, high!), suite.keyBytes);
 }
 
-export function selfMaskKey(seed: Secret, roundId: Uint8Array, context: Uint8Array, id: string): Secret {
-  return hkdf(seed.reveal(), roundId, frame(LABEL.selfMask, SUITE, context, id), 16);
+export function selfMaskKey(suite: Suite, seed: Secret, roundId: Uint8Array, context: Uint8Array, id: string): Secret {
+  return hkdf(seed.reveal(), roundId, frame(LABEL.selfMask, suite.name, context, id), suite.keyBytes);
 }
 
 /** The first `size` bytes of one stride. */

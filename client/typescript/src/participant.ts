@@ -15,18 +15,22 @@ import { parseParts } from "./fields.js";
 import { concat, equal, toHex } from "./bytes.js";
 import { LABEL, digest, frame, indices } from "./framing.js";
 import { type Entry, type SparseGraph, entryDigest, graphContext, rosterDigest, sparseGraph, sparseRosterDigest } from "./graph.js";
+import { type Bound, openFrom, pairSecret, sealTo } from "./peers.js";
 import { addMask, pairwiseMaskKey, selfMaskKey } from "./masks.js";
 import type { Memory } from "./memory.js";
 import { type Words, chunks } from "./packing.js";
-import { type Random, SUITE, Secret, agree, hkdf, open, publicKey, reduced, seal, sign, verifies } from "./primitives.js";
+import { type Random, Secret, reduced, sign, verifies } from "./primitives.js";
 import { isShare, split } from "./sharing.js";
+import { type Encapsulate, KeyPair, encapsulating, halves, x25519Half } from "./suites.js";
 import {
   type AdvertiseKeys, AdvertiseKeysSchema, ConsistencyCheckSchema, ConsistencyProofPartSchema, MaskedInputChunkSchema,
   RosterPartSchema, ShareDeliveryPartSchema, ShareKeysPartSchema, SurvivorSetSchema, UnmaskPartSchema,
 } from "./wire/secagg/wire/v1/data_plane_pb.js";
 
 const SEAL_BYTES = 82;
-const ENTRY_BYTES = SEAL_BYTES + 64;
+const DIGESTS = 64;
+const HYBRID_SEAL_BYTES = 1202;
+const PAIR_SEAL_BYTES = 1168;
 /** Of the suite with the longest ones. */
 const MAX_PUBLIC_KEY = 1216;
 const MAX_ENTRY = 2466;
@@ -45,6 +49,8 @@ export interface Setup {
   readonly id: string;
   readonly policy: Policy;
   readonly random: Random;
+  /** In the hybrid suite; with coins of `random` where absent. */
+  readonly encapsulate?: Encapsulate;
   /** Where messages are signed: our key, our chain and the pinned CAs, in DER. */
   readonly identity?: { readonly key: Secret; readonly chain: readonly Uint8Array[]; readonly authorities: readonly Uint8Array[] };
   /** The encoded update. It is asked for once, when the model is known. */
@@ -161,15 +167,20 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
   const { setup, inputContext } = seen;
   const { round, roundId, model, id, random, policy, identity } = setup;
   if (round.active && identity === undefined) throw new LocalError("an active round needs a key, a chain and the pinned CAs");
-  const channel = new Secret(random(32));
-  const mask = new Secret(random(32));
+  const { suite } = round;
+  const channel = new KeyPair(suite, new Secret(random(32)));
+  const mask = new KeyPair(suite, new Secret(random(32)));
+  const encapsulate = setup.encapsulate ?? encapsulating(random);
+  const sealBytes = suite.hybrid ? HYBRID_SEAL_BYTES : SEAL_BYTES;
+  const pairSealBytes = suite.hybrid ? PAIR_SEAL_BYTES : 0;
+  const entryBytes = sealBytes + pairSealBytes + DIGESTS + (suite.hybrid ? 32 : 0);
   const signedKeys = (owner: string, c: Uint8Array, s: Uint8Array): Uint8Array =>
     frame(LABEL.advertiseKeysSignature, context, owner, c, s, "");
   const signed = (message: Uint8Array): Uint8Array => (round.active ? sign(identity!.key, message) : new Uint8Array());
   const own = create(AdvertiseKeysSchema, {
-    channelPublicKey: publicKey(channel),
-    maskPublicKey: publicKey(mask),
-    signature: signed(signedKeys(id, publicKey(channel), publicKey(mask))),
+    channelPublicKey: channel.public,
+    maskPublicKey: mask.public,
+    signature: signed(signedKeys(id, channel.public, mask.public)),
     certificates: round.active ? [...identity!.chain] : [],
   });
 
@@ -236,9 +247,10 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
       neighbours = entries.map((e) => e.index).filter((i) => i !== ownIndex);
     }
     const keys = entries.flatMap((e) => [e.channelKey, e.maskKey]);
-    if (!keys.every((key) => key.length === 32)) throw violation("a public key is one of another suite");
-    if (new Set(keys.map((k) => toHex(k))).size !== keys.length) throw violation("a public key comes twice");
-    if (!keys.every(reduced)) throw violation("a public key is not reduced");
+    if (!keys.every((key) => key.length === suite.publicKeyBytes)) throw violation("a public key is one of another suite");
+    const alone = keys.flatMap(halves);
+    if (new Set(alone.map(toHex)).size !== alone.length) throw violation("a public key comes twice");
+    if (!keys.every((key) => reduced(x25519Half(key)))) throw violation("a public key is not reduced");
     const ours = members.find((m) => m.index === ownIndex)?.keys;
     if (!ours || !equals(AdvertiseKeysSchema, ours, own)) throw violation("our own entry was changed");
     const peers = new Map<number, Peer>();
@@ -264,27 +276,29 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
       const roster = checkRoster(parts, nowMs);
       seen.roster = roster;
       const sealContext = roster.graph ? graphContext(context, roster.digest) : context;
-      const agreed = new Map(roster.neighbours.map((v) => {
-        const { entry } = roster.peers.get(v)!;
-        return [v, agree(channel, entry.channelKey, entry.id)] as const;
-      }));
+      const bound = { suite, roundId, context: sealContext };
       const seed = new Secret(random(32));
       const holders = [...roster.neighbours, roster.own];
-      const maskShares = split(mask, roster.shareThreshold, holders, random);
+      const maskShares = split(mask.secret, roster.shareThreshold, holders, random);
       const seedShares = split(seed, roster.shareThreshold, holders, random);
       const shares = roster.neighbours.map((v) => {
-        const receiver = roster.peers.get(v)!.entry.id;
+        const { id: receiver, channelKey, maskKey } = roster.peers.get(v)!.entry;
         const [a, b] = [maskShares.get(v)!, seedShares.get(v)!];
-        const sealed = seal(sealKey(agreed.get(v)!, sealContext, id, receiver), concat([a, b]), frame(LABEL.share, sealContext, id, receiver));
-        return { peer: v, receiver, entry: concat([sealed, ...shareDigests(id, receiver, a, b)]) };
+        const ends = { sender: id, receiver };
+        const sealed = sealTo(bound, { label: LABEL.shareSealing, own: channel, peer: channelKey, ...ends }, concat([a, b]), encapsulate);
+        const digests = shareDigests(id, receiver, a, b);
+        if (!suite.hybrid) return { peer: v, receiver, entry: concat([sealed, ...digests]) };
+        const given = pairSecret(bound, mask, id, receiver).reveal();
+        const gift = sealTo(bound, { label: LABEL.pairSecretSealing, own: mask, peer: maskKey, ...ends }, given, encapsulate);
+        return { peer: v, receiver, entry: concat([sealed, gift, ...digests, pairDigest(id, receiver, given)]) };
       });
       const digests = concat(shares.map(({ receiver, entry }) => digest(LABEL.dealtEntry, receiver, entry)));
       const signature = signed(frame(LABEL.dealingSignature, context, roster.digest, id, digests));
       const commitment = digest(LABEL.selfMaskCommitment, context, id, seed.reveal());
       const held = new Map([[roster.own, new Secret(concat([maskShares.get(roster.own)!, seedShares.get(roster.own)!]))]]);
       return {
-        state: awaitingShares(roster, sealContext, agreed, seed, held),
-        reply: inParts(shares).map((some, i) => toBinary(ShareKeysPartSchema, create(ShareKeysPartSchema, {
+        state: awaitingShares(roster, bound, seed, held),
+        reply: inParts(shares, entryBytes).map((some, i) => toBinary(ShareKeysPartSchema, create(ShareKeysPartSchema, {
           peers: some.map(({ peer }) => peer), entries: concat(some.map(({ entry }) => entry)),
           ...(i === 0 && { commitment, signature }),
         }))),
@@ -292,35 +306,54 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
     },
   };
 
-  const sealKey = (agreed: Secret, bound: Uint8Array, sender: string, receiver: string): Secret =>
-    hkdf(agreed.reveal(), roundId, frame(LABEL.shareSealing, SUITE, bound, sender, receiver), 16);
-
   const shareDigests = (owner: string, holder: string, a: Uint8Array, b: Uint8Array): Uint8Array[] => [
     digest(LABEL.maskKeyShareDigest, context, owner, holder, a),
     digest(LABEL.selfMaskShareDigest, context, owner, holder, b),
   ];
 
-  /** Open one entry and check what it holds (C18, C19, C92). */
-  function opened(roster: CheckedRoster, bound: Uint8Array, agreed: Secret, from: number, entry: Uint8Array): Secret {
+  const pairDigest = (giver: string, receiver: string, secret: Uint8Array): Uint8Array =>
+    digest(LABEL.pairSecretDigest, context, giver, receiver, secret);
+
+  /** Open one entry and check what it holds (C18, C19, C92, C111): a pair of shares, and in the hybrid suite a pair secret. */
+  function opened(roster: CheckedRoster, bound: Bound, from: number, entry: Uint8Array): { pair: Secret; given: Secret | undefined } {
     const { entry: sender } = roster.peers.get(from)!;
-    const sealed = entry.subarray(0, SEAL_BYTES);
+    const ends = { sender: sender.id, receiver: id };
     // Where members sign, only the coordinator's answer to Leave tells whether the sender or the coordinator is to blame.
     const refuse = (kind: typeof RemoteError, why: string): never => {
       // Whoever is to blame: the coordinator looks at what it passed on.
       onRefused(sender.id, entry);
       throw new kind(`the entry of ${sender.id} ${why}`, round.active ? undefined : sender.id);
     };
-    if (entry.length !== ENTRY_BYTES) return refuse(AuthenticationError, "is cut off");
-    const pair = open(sealKey(agreed, bound, sender.id, id), sealed, frame(LABEL.share, bound, sender.id, id));
-    if (pair === undefined) return refuse(AuthenticationError, "does not open");
+    const unsealed = (label: string, own: KeyPair, peer: Uint8Array, sealed: Uint8Array): Uint8Array => {
+      let plaintext: Uint8Array | undefined;
+      try {
+        plaintext = openFrom(bound, { label, own, peer, ...ends }, sealed);
+      } catch (error) {
+        if (!(error instanceof AuthenticationError)) throw error;
+      }
+      return plaintext ?? refuse(AuthenticationError, "does not open");
+    };
+    if (entry.length !== entryBytes) return refuse(AuthenticationError, "has another size than entries of the suite");
+    const pair = unsealed(LABEL.shareSealing, channel, sender.channelKey, entry.subarray(0, sealBytes));
     const [a, b] = [pair.subarray(0, 33), pair.subarray(33)];
     if (!isShare(a) || !isShare(b)) refuse(DecodeError, "holds no share");
     const digests = concat(shareDigests(sender.id, id, a, b));
-    if (!equal(digests, entry.subarray(SEAL_BYTES))) refuse(AuthenticationError, "does not fit its digests");
-    return new Secret(pair);
+    const at = sealBytes + pairSealBytes;
+    if (!equal(digests, entry.subarray(at, at + DIGESTS))) refuse(AuthenticationError, "does not fit its digests");
+    if (!suite.hybrid) return { pair: new Secret(pair), given: undefined };
+    const given = unsealed(LABEL.pairSecretSealing, mask, sender.maskKey, entry.subarray(sealBytes, at));
+    if (!equal(pairDigest(sender.id, id, given), entry.subarray(at + DIGESTS))) refuse(AuthenticationError, "has a pair secret that does not fit its digest");
+    return { pair: new Secret(pair), given: new Secret(given) };
   }
 
-  function awaitingShares(roster: CheckedRoster, sealContext: Uint8Array, agreed: ReadonlyMap<number, Secret>, seed: Secret, held: Map<number, Secret>): State {
+  /** What the key of the mask that we share with a neighbour is made of. */
+  function sharedWith(bound: Bound, peer: Entry, given: Secret | undefined): Uint8Array {
+    if (given === undefined) return mask.agree(peer.maskKey, peer.id).reveal();
+    const gave = pairSecret(bound, mask, id, peer.id).reveal();
+    return concat(id < peer.id ? [gave, given.reveal()] : [given.reveal(), gave]);
+  }
+
+  function awaitingShares(roster: CheckedRoster, sealing: Bound, seed: Secret, held: Map<number, Secret>): State {
     return {
       awaits: "ShareDelivery",
       take(parts) {
@@ -333,15 +366,20 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
         if (named.length > 0 && !equal(named, model)) throw new ModelMismatch("another model was named", COORDINATOR);
         if (!shares.every((s) => roster.neighbours.includes(s.peer))) throw violation("somebody who is no neighbour sent shares");
         if (shares.length + 1 < roster.shareThreshold) throw violation("too few shares");
-        for (const { peer, sealed } of shares) held.set(peer, opened(roster, sealContext, agreed.get(peer)!, peer, sealed));
+        const given = new Map<number, Secret | undefined>();
+        for (const { peer, sealed } of shares) {
+          const found = opened(roster, sealing, peer, sealed);
+          held.set(peer, found.pair);
+          given.set(peer, found.given);
+        }
         const bound = roster.graph ? graphContext(inputContext, roster.digest) : inputContext;
         const keys = shares.map(({ peer }) => {
           const other = roster.peers.get(peer)!.entry;
-          return { peer, key: pairwiseMaskKey(mask, other.maskKey, roundId, bound, [id, other.id], other.id) };
+          return { peer, key: pairwiseMaskKey(suite, sharedWith(sealing, other, given.get(peer)), roundId, bound, [id, other.id]) };
         });
         const vector = setup.input().slice();
         if (vector.length !== round.vectorLen) throw new LocalError(`the input has ${vector.length} words instead of ${round.vectorLen}`);
-        addMask(vector, selfMaskKey(seed, roundId, bound, id), 1);
+        addMask(vector, selfMaskKey(suite, seed, roundId, bound, id), 1);
         for (const { peer, key } of keys) addMask(vector, key, roster.own > peer ? 1 : -1);
         const reply = chunks(vector, round.ringBits).map((payload, number) =>
           toBinary(MaskedInputChunkSchema, create(MaskedInputChunkSchema, { number, payload })));
@@ -414,7 +452,7 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
         ? { owner, share: { case: "selfMaskShare", value: bytes.slice(33) } }
         : { owner, share: { case: "maskKeyShare", value: bytes.slice(0, 33) } };
     });
-    return inParts(shares).map((some) => toBinary(UnmaskPartSchema, create(UnmaskPartSchema, { shares: some })));
+    return inParts(shares, REVEALED_BYTES).map((some) => toBinary(UnmaskPartSchema, create(UnmaskPartSchema, { shares: some })));
   }
 
   return { state: awaitingRoster, reply: [toBinary(AdvertiseKeysSchema, own)] };
@@ -438,10 +476,17 @@ function entriesOf(messages: readonly { readonly peers: number[]; readonly entri
   return found;
 }
 
-/** Lists of at most 4,000 entries of at most 230 bytes: parts below 1 MiB. At least one. */
-function inParts<T>(list: readonly T[]): T[][] {
+const PART_BYTES = 2 ** 20 - 2048;
+/** Of an index and the tags of an entry on the wire, at most. */
+const AROUND = 16;
+/** Of a share that is revealed. */
+const REVEALED_BYTES = 33;
+
+/** Lists whose entries of `size` bytes make parts below 1 MiB. At least one. */
+function inParts<T>(list: readonly T[], size: number): T[][] {
   const parts: T[][] = [];
-  for (let at = 0; at === 0 || at < list.length; at += 4000) parts.push(list.slice(at, at + 4000));
+  const most = Math.floor(PART_BYTES / (size + AROUND));
+  for (let at = 0; at === 0 || at < list.length; at += most) parts.push(list.slice(at, at + most));
   return parts;
 }
 

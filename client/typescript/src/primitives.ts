@@ -1,4 +1,4 @@
-/** The primitives of the suite X25519_SHA256_AES128 (PROTOCOL.md, section 7). */
+/** Primitives (PROTOCOL.md, section 7). What each suite makes of them is in `suites.ts`. */
 import { ctr, gcmOpen, gcmSeal, hkdfSha256, p256Verifies, systemRandom } from "#platform";
 import { x25519 } from "@noble/curves/ed25519.js";
 import { p256 } from "@noble/curves/nist.js";
@@ -8,7 +8,6 @@ import { AuthenticationError } from "./errors.js";
 
 export { systemRandom };
 
-export const SUITE = "X25519_SHA256_AES128";
 const ZERO_NONCE = new Uint8Array(12);
 
 /** Key material. It does not show in logs, JSON or `inspect`; `reveal` is the one way to its bytes. */

@@ -10,6 +10,7 @@ import { wordsText } from "./vectors.js";
 import { type MessageName, Participant } from "../src/participant.js";
 import { Secret, systemRandom } from "../src/primitives.js";
 import { type Receipt, believe, checkAggregate, isCertified, readAggregate } from "../src/results.js";
+import type { Encapsulate } from "../src/suites.js";
 import { Dtype, type RoundConfig } from "../src/wire/secagg/wire/v1/config_pb.js";
 import { type Vector, bytes, hex, policyOf } from "./vectors.js";
 
@@ -39,6 +40,12 @@ function memoryOf(request: Vector): Memory {
   return memory;
 }
 
+/** Hands out what the runner recorded, by public key. */
+const replaying = (recorded: Vector): Encapsulate => (key) => {
+  const { ciphertext, secret } = recorded[hex(key)];
+  return { ciphertext: bytes(ciphertext), secret: new Secret(bytes(secret)) };
+};
+
 /** One participant in its round. */
 class Joined {
   readonly round: Round;
@@ -56,6 +63,7 @@ class Joined {
     this.participant = new Participant({
       round: this.round, roundId: bytes(r.round_id), configBytes: bytes(r.config), model, id: r.participant_id, policy,
       random: r.random ? () => bytes(drawn.shift()) : systemRandom,
+      ...(r.encapsulations && { encapsulate: replaying(r.encapsulations) }),
       input: () => encode(this.round, updateOf(this.round.config, r.update), r.weight, new Secret(bytes(r.rounding_seed))),
       memory: memoryOf(r),
       ...(r.identity && { identity: { key: new Secret(bytes(r.identity.private_scalar)), chain: [bytes(r.identity.certificate)], authorities: this.authorities } }),
@@ -91,7 +99,7 @@ let joined: Joined | undefined;
 async function answer(request: Vector): Promise<object> {
   switch (request.do) {
     case "describe":
-      return { version: 1, name: "secagg-client in TypeScript", release: "0.1.0-dev.0", features: ["replay", "signed", "model-later", "ring", "integers", "results", "grpc"] };
+      return { version: 1, name: "secagg-client in TypeScript", release: "0.1.0-dev.0", features: ["replay", "signed", "model-later", "ring", "integers", "results", "grpc", "hybrid"] };
     case "join":
       joined = undefined;
       joined = new Joined(request);

@@ -2,8 +2,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 
+import { sha256 } from "#platform";
+
+import { concat } from "../src/bytes.js";
 import { type Round, acceptOffer, contextOf, inputContextOf, parseConfig, checkConfig } from "../src/config.js";
 import { encode, encodeValues, roundingKey, roundingWords } from "../src/encoding.js";
 import { coordinatorKey, identify } from "../src/certificates.js";
@@ -15,10 +18,12 @@ import { exposed } from "../src/memory.js";
 import { digestModel } from "../src/model.js";
 import { chunks, pack, unpack, valuesPerChunk, wordBits, wordsOf, zeros } from "../src/packing.js";
 import { Secret, agree, hkdf, open, publicKey, seal, sign } from "../src/primitives.js";
+import { openFrom, pairSecret, sealTo } from "../src/peers.js";
 import { decode } from "../src/results.js";
+import { HYBRID, KeyPair, X25519, encapsulating } from "../src/suites.js";
 import { isShare, join, split } from "../src/sharing.js";
 import { Dtype, RoundConfigSchema, ThreatModel } from "../src/wire/secagg/wire/v1/config_pb.js";
-import { type Vector, bytes, float, hex, load, names, policyOf } from "./vectors.js";
+import { type Vector, bytes, float, hex, load, policyOf } from "./vectors.js";
 
 const secret = (text: string): Secret => new Secret(bytes(text));
 const numbers = (list: Iterable<number | bigint>): string => Array.from(list, String).join();
@@ -52,20 +57,66 @@ test("mask keys", () => {
   const v = load("mask-keys");
   const [roundId, context] = [bytes(v.round_id), bytes(v.context)];
   [0, 1].forEach((i) => {
-    const key = pairwiseMaskKey(secret(v.pairwise.private_keys[i]), bytes(v.pairwise.public_keys[1 - i]), roundId, context,
-      [v.pairwise.ids[i], v.pairwise.ids[1 - i]], "");
+    const shared = new KeyPair(X25519, secret(v.pairwise.private_keys[i])).agree(bytes(v.pairwise.public_keys[1 - i]), "");
+    const key = pairwiseMaskKey(X25519, shared.reveal(), roundId, context, [v.pairwise.ids[i], v.pairwise.ids[1 - i]]);
     assert.equal(hex(key.reveal()), v.pairwise.key);
   });
-  assert.equal(hex(selfMaskKey(secret(v.self_mask.seed), roundId, context, v.self_mask.participant_id).reveal()), v.self_mask.key);
+  assert.equal(hex(selfMaskKey(X25519, secret(v.self_mask.seed), roundId, context, v.self_mask.participant_id).reveal()), v.self_mask.key);
 });
 
 test("mask stream", () => {
-  const v = load("mask-stream");
-  for (const c of v.cases) {
-    const from = (c.start * c.word_bits) / 8 % 2 ** 18;
-    const part = stride(secret(v.key), c.stride).slice(from, from + c.bytes.length / 2);
-    assert.equal(hex(part), c.bytes);
-    assert.equal(numbers(wordsOf(c.word_bits, part)), numbers(c.words));
+  for (const v of ["mask-stream", "mask-stream-aes-256"].map(load)) {
+    for (const c of v.cases) {
+      const from = (c.start * c.word_bits) / 8 % 2 ** 18;
+      const part = stride(secret(v.key), c.stride).slice(from, from + c.bytes.length / 2);
+      assert.equal(hex(part), c.bytes);
+      assert.equal(numbers(wordsOf(c.word_bits, part)), numbers(c.words));
+    }
+  }
+});
+
+test("X-Wing", () => {
+  for (const c of load("published-x-wing").encapsulations) {
+    const pair = new KeyPair(HYBRID, secret(c.seed));
+    assert.equal(hex(sha256(pair.public)), c.public_key_sha256);
+    const made = encapsulating(() => bytes(c.coins))(pair.public);
+    assert.deepEqual([hex(made.ciphertext), hex(made.secret.reveal())], [c.ciphertext, c.secret]);
+    assert.equal(hex(pair.decapsulate(made.ciphertext).reveal()), c.secret);
+    const lowOrder = concat([made.ciphertext.slice(0, -32), new Uint8Array(32)]);
+    assert.throws(() => pair.decapsulate(lowOrder, "elm"), (e: unknown) => e instanceof AuthenticationError && e.culprit === "elm");
+  }
+});
+
+test("pair secrets", () => {
+  const v = load("pair-secrets");
+  const bound = { suite: HYBRID, roundId: bytes(v.round_id), context: bytes(v.context) };
+  const given = v.gifts.map((g: Vector) => {
+    const [giver, receiver] = [new KeyPair(HYBRID, secret(g.giver_mask_private_key)), new KeyPair(HYBRID, secret(g.receiver_mask_private_key))];
+    assert.equal(hex(receiver.public), g.receiver_mask_public_key);
+    const made = pairSecret(bound, giver, g.giver, g.receiver);
+    assert.equal(hex(made.reveal()), g.pair_secret);
+    const ends = { label: LABEL.pairSecretSealing, sender: g.giver, receiver: g.receiver };
+    const recorded = { ciphertext: bytes(g.encapsulation.ciphertext), secret: secret(g.encapsulation.secret) };
+    const sealed = sealTo(bound, { own: giver, peer: receiver.public, ...ends }, made.reveal(), () => recorded);
+    assert.equal(hex(sealed), g.pair_seal);
+    assert.equal(hex(openFrom(bound, { own: receiver, peer: giver.public, ...ends }, sealed)!), g.pair_secret);
+    assert.equal(hex(digest(LABEL.pairSecretDigest, bound.context, g.giver, g.receiver, made.reveal())), g.digest);
+    return { from: g.giver, made: made.reveal() };
+  });
+  const [low, high] = given.sort((a: Vector, b: Vector) => (a.from < b.from ? -1 : 1));
+  const key = pairwiseMaskKey(HYBRID, concat([low.made, high.made]), bound.roundId, bound.context, [high.from, low.from]);
+  assert.equal(hex(key.reveal()), v.mask.key);
+});
+
+test("a public key of the hybrid suite that is none gives no secret", () => {
+  const own = new KeyPair(HYBRID, secret("07".repeat(32)));
+  const bound = { suite: HYBRID, roundId: new Uint8Array(16), context: new Uint8Array(32) };
+  const between = { label: LABEL.shareSealing, own, sender: "elm", receiver: "fir" };
+  const notReduced = own.public.slice().fill(255, 0, 3);
+  const lowOrder = own.public.slice().fill(0, -32);
+  for (const peer of [notReduced, lowOrder]) {
+    assert.throws(() => sealTo(bound, { ...between, peer }, new Uint8Array(66), encapsulating((size) => new Uint8Array(size))),
+      (e: unknown) => e instanceof AuthenticationError && e.culprit === "fir");
   }
 });
 
@@ -154,6 +205,8 @@ test("configuration", () => {
     assert.deepEqual([round.ringBits, round.wordBits, round.vectorLen, round.purpose, round.config.task],
       [c.ring_bits, c.word_bits, c.vector_len, c.purpose, c.task]);
   }
+  const long = toBinary(RoundConfigSchema, create(RoundConfigSchema, { task: "a".repeat(2 ** 26) }));
+  assert.throws(() => parseConfig(long), (e: unknown) => e instanceof DecodeError && e.message.includes("64 MiB"));
 });
 
 test("encoding of floats", () => {
@@ -234,7 +287,7 @@ test("sums of integers", () => {
   }
 });
 
-test("bounds of configurations", { skip: !names().includes("bounds") }, () => {
+test("bounds of configurations", () => {
   for (const c of load("bounds").cases) {
     const check = (): Round => acceptOffer(bytes(c.config), modelOf(c), policyOf(), parseConfig(bytes(c.config)).purpose || "train");
     if (c.error === undefined) {
@@ -258,7 +311,7 @@ function takenOrLeft(check: () => Round): Round | undefined {
   }
 }
 
-test("policies", { skip: !names().includes("policies") }, () => {
+test("policies", () => {
   for (const c of load("policies").cases) {
     const check = (): Round => acceptOffer(bytes(c.config), modelOf(c), policyOf(c.policy), "train");
     if (c.taken) takenOrLeft(check);
@@ -266,7 +319,7 @@ test("policies", { skip: !names().includes("policies") }, () => {
   }
 });
 
-test("chains of certificates", { skip: !names().includes("certificate-chains") }, () => {
+test("chains of certificates", () => {
   const v = load("certificate-chains");
   for (const c of v.cases) {
     const chain = c.chain.map(bytes);
