@@ -70,11 +70,12 @@ class SecAggSite(FLComponent):
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """FLARE's events."""
         if event_type == EventType.START_RUN:
-            fl_ctx.get_engine().register_aux_message_handler(channel.TOPIC, self.hear)
             try:
                 self._start(fl_ctx)
             except SecAggError as error:
                 tell(self, fl_ctx, f"this site can take part in no round: {error}")
+            finally:  # not before: until now FLARE tells the server that nobody hears, and the server asks again
+                fl_ctx.get_engine().register_aux_message_handler(channel.TOPIC, self.hear)
         elif event_type == _TRACKED:
             keep_here(fl_ctx)
         elif event_type == EventType.AFTER_TASK_RESULT_FILTER:

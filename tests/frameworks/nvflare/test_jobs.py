@@ -110,6 +110,20 @@ def test_the_job_gets_the_weighted_mean(tmp_path: Path) -> None:
     assert first.metrics == {"accuracy": pytest.approx(0.3, abs=1e-6)}
 
 
+def test_a_site_hears_nothing_before_it_can_take_part(tmp_path: Path) -> None:
+    """FLARE passes on a message of the server's the moment that there is a handler."""
+    answers = []
+
+    class Prompt(Engine):
+        def register_aux_message_handler(self, topic: str, handler: Any) -> None:
+            with self.new_context() as fl_ctx:
+                answers.append(handler(topic=topic, request=channel.packed(), fl_ctx=fl_ctx))
+
+    with Prompt("site-1", tmp_path).new_context() as fl_ctx:
+        SecAggSite(SETTINGS.as_json()).handle_event(EventType.START_RUN, fl_ctx)
+    assert [channel.told(answer, "left") for answer in answers] == [None]
+
+
 def test_differences_and_whole_models_may_come_side_by_side(tmp_path: Path) -> None:
     sites = some(3, tmp_path, s2=Site("site-2", trains(2, kind="DIFF"), tmp_path))
     _, controller = run(sites, tmp_path, rounds=1)
