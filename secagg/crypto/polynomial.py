@@ -8,6 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 PRIME: Final = 2**256 + 297
 
 
@@ -26,28 +29,56 @@ def evaluate(f: Sequence[int], x: int) -> int:
 
 
 def evaluate_both(f: Sequence[int], g: Sequence[int], xs: Sequence[int]) -> list[tuple[int, int]]:
-    """(f(x), g(x)) at each x. The two are as long as each other, and share the steps of Horner's rule.
+    """(f(x), g(x)) at each x, by Horner's rule at all x at once. The two are as long as each other.
 
     Args:
         f: coefficients below the prime.
         g: coefficients below the prime.
-        xs: not negative.
+        xs: at least one; 0 to 2^30 − 1.
     """
-    # Both coefficients of a degree stand in one integer, the second `lane` bits higher: so far apart that what grows
-    # in the lower one between two reductions does not reach the upper one.
-    lane = PRIME.bit_length() + _REDUCE_EVERY * (max(xs, default=0).bit_length() + 1)
-    lower = (1 << lane) - 1
-    descending = [a | b << lane for a, b in zip(reversed(f), reversed(g), strict=True)]
-    steps = [descending[i : i + _REDUCE_EVERY] for i in range(0, len(descending), _REDUCE_EVERY)]
-    found = []
-    for x in xs:
-        y = 0
-        for step in steps:
-            y = (y & lower) % PRIME | (y >> lane) % PRIME << lane
-            for coefficients in step:
-                y = y * x + coefficients
-        found.append(((y & lower) % PRIME, (y >> lane) % PRIME))
-    return found
+    # A number is eight limbs of 32 bits, lowest first. Each x lets a limb grow by the bits of x, and a limb has room
+    # for 30 before its carries are passed on.
+    x = np.array(xs, np.int64)
+    steps = _ROOM // max(1, max(xs).bit_length())
+    y = np.zeros((_LIMBS, 2, len(xs)), np.int64)
+    for number, coefficients in enumerate(zip(reversed(_limbs(f)), reversed(_limbs(g)), strict=True)):
+        if number % steps == 0:
+            _carry(y)
+        y *= x
+        y += np.stack(coefficients, axis=1)[:, :, None]
+    values = [_number(limbs) for limbs in y.reshape(_LIMBS, -1).T.tolist()]
+    return list(zip(values[: len(xs)], values[len(xs) :], strict=True))
+
+
+_LIMBS, _LIMB, _ROOM = 8, 32, 30
+_WRAPPED: Final = -297  # 2^256 modulo the prime
+
+
+def _limbs(numbers: Sequence[int]) -> NDArray[np.int64]:
+    """Numbers below the prime as rows of limbs."""
+    data = b"".join([number.to_bytes((_LIMBS + 1) * 4, "little") for number in numbers])
+    limbs = np.frombuffer(data, "<u4").reshape(len(numbers), _LIMBS + 1).astype(np.int64)
+    limbs[:, 0] += _WRAPPED * limbs[:, _LIMBS]
+    return limbs[:, :_LIMBS]
+
+
+def _carry(y: NDArray[np.int64]) -> None:
+    """Bring limbs below 2^63 back to 32 bits, in place. The first time a limb still gets a carry of 31 bits, and the
+    lowest one 297 of them; the second time carries are small.
+    """
+    for _ in range(2):
+        carries = y >> _LIMB
+        y &= (1 << _LIMB) - 1
+        y[1:] += carries[:-1]
+        y[0] += _WRAPPED * carries[-1]
+
+
+def _number(limbs: Sequence[int]) -> int:
+    """The number modulo the prime, of limbs of any size and sign."""
+    number = 0
+    for limb in reversed(limbs):
+        number = (number << _LIMB) + limb
+    return number % PRIME
 
 
 def inverses(values: Sequence[int]) -> list[int]:
