@@ -357,7 +357,7 @@ MUTANTS: Final = (
     Mutant("stride-number-that-stands-still", _MASKS, "stride(number, end)", "stride(0, end)", _STRIDE_TESTS),
     Mutant("strides-of-one-nonce-under-aes", _MASK_STREAM, 'number.to_bytes(12, "big")', "bytes(12)", _STRIDE_TESTS),
     Mutant("strides-of-one-nonce-under-aegis", _MASK_STREAM, 'number.to_bytes(16, "big")', "bytes(16)", _STRIDE_TESTS),
-    Mutant("stride-from-its-middle", _MASKS, "stride(number, end)[before:]", "stride(number, len(block))",
+    Mutant("stride-from-its-middle", _MASKS, "words[before:] if before else words", "words[:len(block)]",
            _STRIDE_TESTS),
     Mutant("aes-whatever-the-suite", _MASK_STREAM, "if cipher is MaskCipher.AEGIS_128X4 else", "if False else",
            "tests/conformance/test_vectors.py"),

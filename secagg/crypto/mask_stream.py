@@ -58,9 +58,10 @@ class StrideMemory:
     Attributes:
         raw: the bytes, and behind them as many as the tag has that AES-GCM writes.
         words: the same memory as words.
+        count: how many words there are.
     """
 
-    __slots__ = ("raw", "words")
+    __slots__ = ("count", "raw", "words")
 
     def __init__(self, count: int, dtype: Dtype) -> None:
         """Args:
@@ -72,6 +73,7 @@ class StrideMemory:
         begin = -room.ctypes.data % _LINE_BYTES  # adding is faster where words do not straddle lines of the cache
         self.raw = room.data[begin : begin + size + _TAG_BYTES]
         self.words: Words = np.frombuffer(self.raw[:size], dtype)
+        self.count = count
 
 
 class _Expand(Protocol):
@@ -102,12 +104,12 @@ class MaskStream:
 
     def stride(self, number: int, count: int) -> Words:
         """The first `count` words of stride `number`, 0 or more. The next call on the same memory overwrites them."""
-        words = self._memory.words
-        if count == len(words):
-            self._expand(number, self._memory.raw)
-            return words
-        self._expand(number, self._memory.raw[: count * words.itemsize + _TAG_BYTES])
-        return words[:count]
+        memory = self._memory
+        if count == memory.count:
+            self._expand(number, memory.raw)
+            return memory.words
+        self._expand(number, memory.raw[: count * memory.words.itemsize + _TAG_BYTES])
+        return memory.words[:count]
 
 
 def stride_words(dtype: Dtype) -> int:
@@ -120,10 +122,11 @@ def _aes(key: Secret) -> _Expand:
 
     A ciphertext of zeros is the key stream. The tag is overwritten with the next stride and never leaves.
     """
-    cipher = AESGCM(key.expose())
+    encrypt = AESGCM(key.expose()).encrypt_into
 
     def expand(number: int, out: memoryview) -> None:
-        cipher.encrypt_into(number.to_bytes(12, "big"), _ZEROS[: len(out) - _TAG_BYTES], None, out)
+        size = len(out) - _TAG_BYTES
+        encrypt(number.to_bytes(12, "big"), _ZEROS if size == STRIDE_BYTES else _ZEROS[:size], None, out)
 
     return expand
 

@@ -64,7 +64,8 @@ def add_masks(vector: Words, start: int, masks: Iterable[Mask], suite: Suite) ->
         block = vector[low : low + step - before]
         end = before + len(block)
         for stride, combine in streams:  # the block stays in the cache while every stream passes over it
-            combine(block, stride(number, end)[before:], out=block)
+            words = stride(number, end)
+            combine(block, words[before:] if before else words, block)
         low += len(block)
 
 
