@@ -23,7 +23,7 @@ from secagg_server.app import check_accounting, running_server
 from secagg_server.certificates.files import load
 from secagg_server.gateway.command import token
 from secagg_server.health import health
-from secagg_server.limits.memory import settle_allocator
+from secagg_server.limits.memory import settle_allocator, settle_collector
 from secagg_server.observability.grpc_log import GrpcLog
 from secagg_server.observability.logs import announce, configure_logs
 from secagg_server.observability.python_log import python_told
@@ -68,6 +68,7 @@ def serve(settings: Settings) -> None:
     Example: secagg-server serve --certificate cert.pem --key key.pem --participant-ca ca.pem --listen 0.0.0.0:7443
     """
     settle_allocator()
+    settle_collector()
     configure_logs(settings)
     grpc_log = GrpcLog()
     if settings.engine == "local":

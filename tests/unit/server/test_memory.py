@@ -60,14 +60,35 @@ def test_memory_of_chunks_is_used_again_without_the_kernel() -> None:
     assert faults("settle_allocator()") < 1000 < faults("")
 
 
-def test_a_coordinator_settles_its_allocator_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_coordinator_settles_allocator_and_collector_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
 
     def stop(_: object) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr(cli, "settle_allocator", lambda: done.append("settled"))
+    monkeypatch.setattr(cli, "settle_allocator", lambda: done.append("allocator"))
+    monkeypatch.setattr(cli, "settle_collector", lambda: done.append("collector"))
     monkeypatch.setattr(cli, "configure_logs", stop)
     with pytest.raises(InterruptedError):
         cli.serve(Settings.model_construct())
-    assert done == ["settled"]
+    assert done == ["allocator", "collector"]
+
+
+def test_the_collector_passes_over_what_was_loaded_and_frees_what_comes_later() -> None:
+    code = """
+import gc, weakref
+import secagg_server.app
+from secagg_server.limits.memory import settle_collector
+settle_collector()
+class Knot:
+    pass
+knot = Knot()
+knot.itself = knot
+seen = weakref.ref(knot)
+looked_at = len(gc.get_objects())
+del knot
+gc.collect()
+print(gc.get_freeze_count() > 20 * looked_at, seen() is None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == ["True", "True"]
