@@ -78,14 +78,14 @@ class StrideMemory:
 
 class _Expand(Protocol):
     def __call__(self, number: int, out: memoryview) -> None:
-        """Write stride `number`, as much of it as there is room for before the last 16 bytes of `out`."""
+        """Write stride `number`, as much of it as there is room for in `out`; under AES before its last 16 bytes."""
         ...
 
 
 class MaskStream:
     """The stream of one key, by stride. A key has one stream, so no other nonce is ever used under it."""
 
-    __slots__ = ("_expand", "_memory")
+    __slots__ = ("_behind", "_expand", "_memory", "_whole")
 
     def __init__(self, cipher: MaskCipher, key: Secret, memory: StrideMemory) -> None:
         """Args:
@@ -99,16 +99,21 @@ class MaskStream:
         """
         if len(key) != cipher.key_size:  # check: mask-key-size
             raise ValueError(f"a key of {cipher.value} has {cipher.key_size} bytes, not {len(key)}")
-        self._expand: _Expand = _aegis_under(key) if cipher is MaskCipher.AEGIS_128X4 else _aes(key)
+        self._expand: _Expand
+        self._behind: int  # bytes that are written behind the words
+        self._expand, self._behind = (
+            (_aegis_under(key), 0) if cipher is MaskCipher.AEGIS_128X4 else (_aes(key), _TAG_BYTES)
+        )
         self._memory = memory
+        self._whole = memory.raw[: memory.words.nbytes + self._behind]
 
     def stride(self, number: int, count: int) -> Words:
         """The first `count` words of stride `number`, 0 or more. The next call on the same memory overwrites them."""
         memory = self._memory
         if count == memory.count:
-            self._expand(number, memory.raw)
+            self._expand(number, self._whole)
             return memory.words
-        self._expand(number, memory.raw[: count * memory.words.itemsize + _TAG_BYTES])
+        self._expand(number, memory.raw[: count * memory.words.itemsize + self._behind])
         return memory.words[:count]
 
 
@@ -135,7 +140,7 @@ def _aegis_under(key: Secret) -> _Expand:
     stream, exposed = _aegis().stream, key.expose()
 
     def expand(number: int, out: memoryview) -> None:
-        stream(exposed, number.to_bytes(16, "big"), into=out[:-_TAG_BYTES])
+        stream(exposed, number.to_bytes(16, "big"), into=out)
 
     return expand
 
