@@ -151,26 +151,31 @@ class FixedPointUpdate:
         """Integers in [0, 2^v) of the coordinates [start, stop), as `dtype`. `start` is a multiple of 64."""
         out = np.empty(stop - start, dtype or self.dtype)
         uniform = KeyStream(self._rounding_key, _UNIFORM_DTYPE, start, bytearray(_STRIDE * _UNIFORM_DTYPE.itemsize))
+        fractions: FloatArray = np.empty(min(_STRIDE, stop - start))  # for one stride after the other
         last = min(stop, self._source.size)
         for low in range(start, last, _STRIDE):
             high = min(low + _STRIDE, last)
-            values, words = self._source.read(low, high), uniform.next(high - low)
+            values = self._source.read(low, high)
+            drawn = np.multiply(uniform.next(high - low), 2.0**-32, out=fractions[: high - low])
             for part in _cut(self._spans, low, high):
                 here = slice(part.start - low, part.stop - low)
-                self._encode(part.code, values[here], words[here])
+                self._encode(part.code, values[here], drawn[here])
             _truncate(values, self._spans[0].code.levels, out[low - start : high - start])
         if stop > self._source.size:
             out[self._source.size - start] = self._weight
         return out
 
-    def _encode(self, code: FixedPoint, values: FloatArray, uniform: Words) -> None:
-        """Overwrite `values` by numbers in [0, 2^q), of which the integer part counts, as float64."""
+    def _encode(self, code: FixedPoint, values: FloatArray, drawn: FloatArray) -> None:
+        """Overwrite `values` by numbers in [0, 2^q), of which the integer part counts, as float64.
+
+        As many numbers are in `drawn`, uniform in [0, 1).
+        """
         np.clip(values, -code.clip, code.clip, out=values)
         if self._factor != 1:
             values *= self._factor
         values += code.clip
         values *= 1 / code.step
-        values += uniform * 2.0**-32
+        values += drawn
         # (c + c)/step can exceed 2^q − 1 by a rounding error of float64; the code has no such number.
         np.minimum(values, code.levels, out=values)
 
