@@ -10,37 +10,49 @@ in `test_teeth.py`; here they meet a coordinator that lies to them live, without
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial, wraps
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from rich.console import Console
 from rich.table import Table
+from secagg_client import Memory
 
+from secagg import receipts
+from secagg.aggregates import Aggregate
 from secagg.context import RoundId
 from secagg.crypto import shamir
 from secagg.crypto.rng import SeededRng, SystemRng
 from secagg.crypto.secret import Secret
+from secagg.encoding import code
 from secagg.errors import LocalError, RemoteError, SavedStateError
 from secagg.masked import masked_input, shares, unmask
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.scheme import Participant
 from secagg.masked.unmask import AwaitingProof
 from secagg.messages import ConsistencyProof, MaskKeyShare, ParticipantId, SurvivorSet, Unmask
+from secagg.policy import Policy
 from secagg.programs.state_keys import FolderStateKeys
+from secagg.receipts import Receipt
+from secagg.rounds.certification import Result
 from secagg.rounds.membership import Membership
+from secagg.rounds.releases import Release
 from secagg.rounds.session import Ended, Session
-from secagg.tools.conformance import wire
+from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
 from secagg.tools.redteam.self_test.patches import Patch, without_check
 from secagg.tools.runner import adapter, lines
 from secagg.tools.runner.cases import Case, Verdict, judge
 from secagg.tools.runner.every import cases
 from secagg.tools.runner.lines import Description, Feature
+from secagg.wire.counting import Budget
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.results import IncomingAggregate
 from tests.conformance.test_teeth import CHECKS, FUNCTIONS
+
+NOW: Final = datetime.fromtimestamp(fixtures.NOW_S, UTC)
 
 Spoil = Callable[[Patch], None]
 
@@ -243,12 +255,44 @@ class _Anything(bytes):
     __hash__ = bytes.__hash__
 
 
+class _Anybody(tuple[str, ...]):
+    """As many names, equal to all others."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = tuple.__hash__
+
+
+class _AnyNumber(int):
+    """Equal to every number."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = int.__hash__
+
+
+def _all_came_out(memory: Memory) -> Memory:
+    """Takes every sum that it remembers for one that came out."""
+    for round_id in memory._sums.rounds:
+        memory.receive(round_id)
+    return memory
+
+
 def _joins_again(self: FolderStateKeys, round_id: RoundId, participant_id: ParticipantId) -> None:
     """Joins a round that it joined before."""
     with suppress(SavedStateError):
         _JOIN(self, round_id, participant_id)
 
 
+_IDENTITY: Final = fixtures.identity
 _JOIN: Final = FolderStateKeys.join
 _DECODE: Final = wire.decode
 _RECEIVE: Final = Session.receive
@@ -335,6 +379,95 @@ HABITS: Final = (
         "believes that every id is a group's",
         _instead(GroupedRoundId, "of", classmethod(lambda *_: None)),
         "lie-group-of-another",
+    ),
+    # What the coordinator signs at the end, and what the survivors sign.
+    Mutant(
+        "does not count the survivors of a receipt",
+        _changed(adapter, "decode_receipt", lambda told: replace(told, survivors=_AnyNumber(told.survivors))),
+        "lie-receipt-miscounted",
+    ),
+    Mutant(
+        "looks at a receipt's certificate as of its signature alone",
+        _unchecked(Receipt, "verify", "C88-now"),
+        "lie-receipt-years-later",
+    ),
+    Mutant(
+        "looks at a receipt's certificate as of now alone",
+        _instead(receipts, "_signed_at", lambda _: NOW),
+        "lie-receipt-from-the-future",
+    ),
+    Mutant(
+        "believes a sum of others",
+        _changed(adapter, "decode_aggregate", lambda told: replace(told, survivors=_Anybody(told.survivors))),
+        "lie-aggregate-of-another",
+    ),
+    Mutant(
+        "believes a sum of fewer",
+        _changed(adapter, "decode_aggregate", lambda told: replace(told, survivors=_Anybody(told.survivors))),
+        "lie-aggregate-of-fewer",
+    ),
+    Mutant(
+        "believes a sum that fits its own digest",
+        _instead(adapter, "sums_digest", lambda *_: _Anything()),
+        "lie-aggregate-that-fits-itself",
+    ),
+    Mutant("decodes no sum", _instead(Aggregate, "mean", lambda *_: None), "lie-sum-beyond-the-clip"),
+    Mutant(
+        "takes any weight",
+        _unchecked(code, "total_weight", "C32"),
+        "lie-sum-of-too-little-weight",
+    ),
+    Mutant(
+        "takes any large weight",
+        _unchecked(code, "total_weight", "C32"),
+        "lie-sum-of-too-much-weight",
+    ),
+    Mutant("decodes no counts", _instead(Aggregate, "totals", lambda *_: None), "lie-sum-of-cells-beyond-the-bound"),
+    Mutant(
+        "looks at no bounds of an array of its own",
+        _instead(Aggregate, "totals", lambda *_: None),
+        "lie-sum-of-visits-beyond-the-bound",
+    ),
+    Mutant("signs another result", _instead(Result, "signature", lambda _, __, sign: sign(b"")), "live-signed-result"),
+    Mutant(
+        "signs a result without being in the committee",
+        _instead(Result, "signature", lambda self, _, sign: sign(self.to_sign)),
+        "live-signed-by-the-committee",
+    ),
+    Mutant("calls every result certified", _changed(Result, "is_certified", lambda _: True), "live-certified"),
+    Mutant("calls no result certified", _changed(Result, "is_certified", lambda _: False), "live-certified"),
+    # What is remembered of earlier sums.
+    Mutant("has two sums in one round", _unchecked(Memory, "claim", "second-sum"), "lie-second-sum"),
+    Mutant("asks for no sum that came out", _instead(Policy, "check_past", lambda *_: None), "lie-model-again"),
+    Mutant("goes with any people", _instead(Policy, "check_cohorts", lambda *_: None), "lie-model-to-others"),
+    Mutant(
+        "has a sum for one that came out",
+        _changed(adapter, "_remembered", _all_came_out),
+        "live-model-to-the-same",
+    ),
+    Mutant(
+        "makes no difference between purposes",
+        _instead(Release, "question", property(lambda release: (release.model_digest, "train"))),
+        "live-model-for-another-purpose",
+    ),
+    Mutant(
+        "takes part once whatever its policy",
+        _changed(adapter, "read_policy", lambda policy: replace(policy, once_per_model=True)),
+        "live-model-to-more",
+    ),
+    # Messages of unusual sizes and forms.
+    *(
+        Mutant(
+            f"counts no fields of a {kind}",
+            _instead(Budget, "spend", lambda *_: None),
+            f"lie-{kind}-of-too-many-fields",
+        )
+        for kind in ("roster", "share-delivery", "survivors", "consistency-proof")
+    ),
+    Mutant(
+        "sends its own certificate alone",
+        _instead(fixtures, "identity", lambda own, scalar, *_: _IDENTITY(own, scalar)),
+        "live-chain-of-two",
     ),
     Mutant("restores a state twice", _unchecked(adapter, "restore", "restored-once"), "lie-state-restored-twice"),
     Mutant("restores an older state", _unchecked(adapter, "restore", "restored-once"), "lie-state-older"),

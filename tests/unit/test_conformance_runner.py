@@ -21,7 +21,7 @@ from secagg.tools.runner import program as programs
 from secagg.tools.runner.cases import Case, Programs, Unlike, Verdict, judge, refused_as
 from secagg.tools.runner.every import cases
 from secagg.tools.runner.from_vectors import _bound
-from secagg.tools.runner.lines import Believes, Description, Feature, Refuses, Saves, Sends
+from secagg.tools.runner.lines import Believes, Description, Feature, Refuses, Saves, Sends, Signs
 from secagg.tools.runner.live import LiveRound, round_of
 from secagg.tools.runner.program import Program
 from secagg.tools.runner.report import Report
@@ -68,6 +68,7 @@ SOME = ["round-active/dahlia", "failure-signer-no-survivor", "failure-below-poli
 SOME += ["failure-certified-by-dropped", "failure-receipt-of-another-sum", "lie-aggregate-altered", "lie-two-rosters"]
 SOME += ["lie-one-signer-counts-for-all", "lie-sparse-signer-outside", "lie-asked-for-the-other-share"]
 LIVE = ["live-active/5", "live-integers-active-sparse/1", "live-group-semi-honest/5", "live-noise/1", "live-result"]
+LIVE += ["live-result-integers", "live-signed-by-the-committee", "live-certified", "live-chain-of-two", "endings"]
 LIVE += ["live-fresh-active", "lie-group-of-another", "live-moved-active-sparse", "live-moved-active-model-later"]
 
 
@@ -239,6 +240,11 @@ def test_a_wrong_line_of_the_list_is_refused(line: str, tmp_path: Path) -> None:
         b'{"sends": [], "refuses": "x"}',
         b'{"refuses": 1}',
         b'{"refuses": "x", "culprit": ""}',
+        b'{"refuses": "InternalError", "text": "out of memory"}',
+        b'{"believes": true, "certified": 1}',
+        b'{"believes": true, "certified": null}',
+        b'{"signs": "0"}',
+        b'{"signs": "00", "sends": []}',
         b'{"saves": "0"}',
         b'{"saves": "00", "sends": []}',
         b'{"believes": false}',
@@ -258,6 +264,8 @@ def test_answers_are_read() -> None:
     assert lines.read_answer({"saves": "0A"}) == Saves("0a")
     assert lines.read_answer({"refuses": "x"}) == Refuses("x", None)
     assert lines.read_answer({"believes": True, "sums": ["7"]}) == Believes((7,))
+    assert lines.read_answer({"believes": True, "certified": False}) == Believes(None, certified=False)
+    assert lines.read_answer({"signs": ""}) == Signs("")
     with pytest.raises(Unlike, match="culprit nobody; the specification says: refused with x, culprit y"):
         refused_as(Refuses("x", None), "x", "y")
 
@@ -413,7 +421,8 @@ def test_the_page_has_every_feature_limit_and_request() -> None:
     table = PAGE[PAGE.index("| Feature |") : PAGE.index("### `join`")]
     assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == {feature.value for feature in Feature}
     asked = set(re.findall(r"`([a-z]+)`", "".join(re.findall("^### .*", PAGE, re.MULTILINE))))
-    assert asked == {"describe", "join", "receive", "receipt", "aggregate", "participate", "save", "restore"}
+    ends = {"receipt", "certify", "aggregate"}
+    assert asked == {"describe", "join", "receive", "participate", "save", "restore"} | ends
     assert f"at most {lines.MAX_LINE >> 20} MiB" in PAGE
     assert f"may take {programs.LIMIT_S:.0f} seconds" in PAGE
     assert programs.START_S == 120  # "the first may take\ntwo minutes"

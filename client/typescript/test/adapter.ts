@@ -2,14 +2,14 @@
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
-import { Client, Memory, RemoteError, SecAggError, type Update } from "../src/index.js";
+import { Client, Memory, PolicyViolation, RemoteError, SecAggError, type Update } from "../src/index.js";
 import { type Round, acceptOffer } from "../src/config.js";
 import { encode } from "../src/encoding.js";
 import { GrpcTransport } from "../src/grpc.js";
 import { wordsText } from "./vectors.js";
 import { type MessageName, Participant } from "../src/participant.js";
 import { Secret, systemRandom } from "../src/primitives.js";
-import { type Receipt, believe, checkAggregate, isCertified, readAggregate } from "../src/results.js";
+import { type Receipt, believe, checkAggregate, decode, isCertified, readAggregate, signResult } from "../src/results.js";
 import type { Encapsulate } from "../src/suites.js";
 import { Dtype, type RoundConfig } from "../src/wire/secagg/wire/v1/config_pb.js";
 import { type Vector, bytes, hex, policyOf } from "./vectors.js";
@@ -32,11 +32,10 @@ function updateOf(config: RoundConfig, update: Record<string, string>): Update {
 
 function memoryOf(request: Vector): Memory {
   const memory = new Memory();
-  (request.released as Vector[]).forEach((s, i) => {
-    if (s.survivors.includes(request.participant_id)) {
-      memory.sums.push({ roundId: String(i), model: s.model ?? request.model_digest, purpose: s.purpose ?? "train", threshold: s.threshold, survivors: s.survivors });
-    }
-  });
+  for (const s of request.released as Vector[]) {
+    memory.sums.push({ roundId: s.round_id, model: request.model_digest, purpose: s.purpose ?? request.purpose, threshold: s.threshold, survivors: s.survivors });
+    if (s.received) memory.receive(s.round_id);
+  }
   return memory;
 }
 
@@ -59,14 +58,18 @@ class Joined {
     const policy = policyOf(r.policy);
     this.round = acceptOffer(bytes(r.config), model, policy, r.purpose);
     this.authorities = r.identity ? [bytes(r.identity.ca)] : [];
+    const memory = memoryOf(r);
+    if (policy.oncePerModel && memory.cameOut(r.model_digest, r.purpose)) {
+      throw new PolicyViolation("a sum of this model with our update came out", "coordinator");
+    }
     const drawn = DRAWN.map((name) => r.random?.[name]);
     this.participant = new Participant({
       round: this.round, roundId: bytes(r.round_id), configBytes: bytes(r.config), model, id: r.participant_id, policy,
       random: r.random ? () => bytes(drawn.shift()) : systemRandom,
       ...(r.encapsulations && { encapsulate: replaying(r.encapsulations) }),
       input: () => encode(this.round, updateOf(this.round.config, r.update), r.weight, new Secret(bytes(r.rounding_seed))),
-      memory: memoryOf(r),
-      ...(r.identity && { identity: { key: new Secret(bytes(r.identity.private_scalar)), chain: [bytes(r.identity.certificate)], authorities: this.authorities } }),
+      memory,
+      ...(r.identity && { identity: { key: new Secret(bytes(r.identity.private_scalar)), chain: r.identity.certificates.map(bytes), authorities: this.authorities } }),
     });
   }
 
@@ -109,12 +112,14 @@ async function answer(request: Vector): Promise<object> {
     case "receipt": {
       const { seen } = joined!.participant;
       joined!.receipt = believe(seen, [bytes(request.receipt)], joined!.authorities, request.now_ms);
-      if (request.proof) isCertified(seen, joined!.receipt, request.proof.map(bytes));
-      return { believes: true };
+      return { believes: true, ...(request.proof && { certified: isCertified(seen, joined!.receipt, request.proof.map(bytes)) }) };
     }
+    case "certify":
+      return { signs: hex(signResult(joined!.participant.seen, joined!.receipt!)) };
     case "aggregate": {
       const aggregate = readAggregate(joined!.round, request.parts.map(bytes));
       checkAggregate(aggregate, joined!.receipt!);
+      decode(joined!.round, aggregate.sums, aggregate.survivors.length);
       return { believes: true, sums: wordsText(aggregate.sums) };
     }
     case "participate":

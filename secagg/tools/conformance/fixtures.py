@@ -53,16 +53,28 @@ def scalar_hex(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_numbers().private_value.to_bytes(32, "big").hex()
 
 
-def authority(name: str) -> x509.Certificate:
-    """A self-signed CA of that name."""
+def authority(name: str, *, below: int = 0) -> x509.Certificate:
+    """A self-signed CA of that name, with at most so many CAs below it."""
     key = signing_key(name)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
         _builder(subject, subject, key, serial=name, days=3650)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
     )
     return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+
+
+def intermediate(name: str, issuer: str) -> bytes:
+    """A CA of that name below the one called `issuer`, in DER."""
+    ca, own = signing_key(issuer), authority(name)
+    builder = (
+        _builder(own.subject, authority(issuer).subject, signing_key(name), serial=f"{issuer}/{name}", days=365)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key()), critical=False)
+    )
+    return der(builder.sign(ca, hashes.SHA256(), ecdsa_deterministic=True))
 
 
 def certificate(participant_id: str, organisation: str, issuer: str, *, days: int = 365) -> bytes:
@@ -79,9 +91,10 @@ def server_certificate(host: str, issuer: str) -> bytes:
     return _issued(issuer, host, subject, name, ExtendedKeyUsageOID.SERVER_AUTH, serial=f"{issuer}/{host}", days=365)
 
 
-def identity(certificate_der: bytes, scalar: str) -> Identity:
-    """An identity from its parts as a vector states them."""
-    return Identity.from_pem(pem(certificate_der), private_pem(ec.derive_private_key(int(scalar, 16), ec.SECP256R1())))
+def identity(certificate_der: bytes, scalar: str, *issuers: bytes) -> Identity:
+    """An identity from its parts as a vector states them. `issuers` stand between its certificate and the CA."""
+    chain = b"".join(map(pem, (certificate_der, *issuers)))
+    return Identity.from_pem(chain, private_pem(ec.derive_private_key(int(scalar, 16), ec.SECP256R1())))
 
 
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

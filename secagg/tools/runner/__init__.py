@@ -14,6 +14,8 @@ one line on its standard output (docs/conformance.md has all of them). The runne
     whole.py          the cases that are whole live rounds
     moved.py          the cases in which another process goes on from a saved state
     lies.py           the cases in which the coordinator of a live round lies
+    earlier_sums.py   the cases in which a program remembers sums from before
+    results.py        the cases after a live round: receipts, signatures of the result, sums
     over_grpc/        a coordinator that lies to a program which takes part over gRPC by itself
     every.py          all of these cases
     live_coordinator/ participants that misbehave, for a coordinator that runs

@@ -9,23 +9,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import numpy as np
 from secagg_client import Client, Memory
 from secagg_client.participation.terms import Contribution
 
 from secagg import __version__
-from secagg.config import TRAIN, RoundConfig, Suite
+from secagg.config import RoundConfig, Suite
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.crypto.secret import Secret
+from secagg.encoding.integers import Integers
 from secagg.errors import (
     AuthenticationError,
     LocalError,
     MissingExtraError,
     NotInRoundError,
+    ProtocolViolation,
     RemoteError,
     SavedStateError,
     SecAggError,
@@ -36,15 +38,15 @@ from secagg.messages import ParticipantId, Roster, SurvivorSet
 from secagg.policy import Policy
 from secagg.programs.state_keys import FolderStateKeys
 from secagg.receipts import Receipt, Statement
-from secagg.roster import COORDINATOR
+from secagg.roster import COORDINATOR, names_of
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Credentials, Membership
-from secagg.rounds.releases import Release, remembering
+from secagg.rounds.releases import Release
 from secagg.schemes import Participant, restore, save, take_part
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.replay import encapsulations
-from secagg.tools.conformance.replay.round import Draws, draw_sizes, read_arrays, read_policy, read_release, refusal
+from secagg.tools.conformance.replay.round import Draws, draw_sizes, read_arrays, read_policy, refusal
 from secagg.tools.runner.lines import VERSION, Feature
 from secagg.wire.agreement import decode_proof
 from secagg.wire.configuration import decode_config
@@ -53,6 +55,9 @@ from secagg.wire.parsing import parse
 from secagg.wire.receipts import decode_receipt
 from secagg.wire.results import decode_aggregate, sums_digest
 from secagg.wire.v1 import data_plane_pb2 as pb
+
+_ANYTHING: Final = read_policy({})
+"""The most permissive policy, under which the earlier sums came to be."""
 
 
 def features() -> frozenset[Feature]:
@@ -105,13 +110,19 @@ class Adapter:
                 return {"saves": self._joins.save().hex()}
             case "receive":
                 return _sends(self._joins.receive(request))
-            case "receipt":
-                self._joins.believe(request)
-                return {"believes": True}
-            case "aggregate":
-                return {"believes": True, "sums": self._joins.sums(request["parts"])}
+            case "receipt" | "certify" | "aggregate":
+                return self._end(request)
             case other:
                 raise LocalError(f"the runner asks for {other!r}, which this adapter does not know")
+
+    def _end(self, request: Document) -> Document:
+        match request["do"]:
+            case "receipt":
+                return {"believes": True} | self._joins.believe(request)
+            case "certify":
+                return {"signs": self._joins.sign().hex()}
+            case _:
+                return {"believes": True, "sums": self._joins.sums(request["parts"])}
 
     @property
     def _joins(self) -> "Joined":
@@ -133,24 +144,29 @@ class Joined:
         self.round = Round(round_id, self.config, bind(round_id, config_bytes, self.config.model_digest))
         self._roster: Roster | None = None
         self._survivors: SurvivorSet | None = None
-        self._digest = b""
+        self._result: Result | None = None
+        self._receipt: Receipt | None = None
         self._own = ParticipantId(request["participant_id"])
         self._keys = FolderStateKeys(Path(request["folder"]) / "keys") if "folder" in request else None
-        membership = self._membership(request)
+        self._policy = read_policy(request["policy"])
+        self._memory = _remembered(request, self._model_digest)
+        self._membership = self._member(request)
         self._contribution(request["purpose"]).check_asked(self.round)
         if self.config.groups is not None:
             GroupedRoundId.of(round_id, config_bytes, self.config.groups)
-        self.participant: Participant = self._begin(membership, request)
+        if not self.config.model_later:
+            self._check_past()
+        self.participant: Participant = self._begin(self._membership, request)
 
-    def _membership(self, request: Document) -> Membership:
-        """Ours in the round. Where a folder keeps our states, a file in it remembers the sums we helped to open."""
-        policy = read_policy(request["policy"])
-        claim = remembering(*(read_release(one, self.config, self._model_digest) for one in request["released"]))
-        if "folder" in request:
-            memory, round_id = Memory(Path(request["folder"]) / "sums"), self.round.round_id
-            claim = partial(_claimed, memory, round_id, policy)
-        durable = "folder" in request
-        ours = Membership(self.round, self._own, policy, self._rng(), self._credentials, claim, durable)
+    def _check_past(self) -> None:
+        """Errors as of `Memory.check`."""
+        self._memory.check((self._model_digest, self.config.purpose), self._policy)
+
+    def _member(self, request: Document) -> Membership:
+        """Ours in the round."""
+        claim = partial(_claimed, self._memory, self.round.round_id, self._policy)
+        durable = self._memory.durable
+        ours = Membership(self.round, self._own, self._policy, self._rng(), self._credentials, claim, durable)
         return replace(ours, encapsulate=encapsulations.replaying(request.get("encapsulations", {})))
 
     def _begin(self, membership: Membership, request: Document) -> Participant:
@@ -189,7 +205,8 @@ class Joined:
         told = self._request.get("identity")
         if told is None or not self.config.signed:
             return None
-        identity = fixtures.identity(bytes.fromhex(told["certificate"]), told["private_scalar"])
+        own, *issuers = map(bytes.fromhex, told["certificates"])
+        identity = fixtures.identity(own, told["private_scalar"], *issuers)
         return Credentials(identity, TrustAnchors.from_pem(fixtures.pem(bytes.fromhex(told["ca"]))))
 
     def _encoded(self) -> Any:
@@ -202,6 +219,7 @@ class Joined:
         """What is sent in answer to a message; errors as of `Session.receive`."""
         message = wire.decode(request)
         if self.participant.needs_vector:
+            self._check_past()
             self.participant.provide(self._encoded(), self._model_digest)
         reply = self.participant.receive(message, request["now_ms"] / 1000)
         if isinstance(message, Roster):
@@ -212,37 +230,66 @@ class Joined:
             return []
         return list(reply) if isinstance(reply, MaskedVector) else [reply]  # type: ignore[list-item]
 
-    def believe(self, request: Document) -> None:
-        """Errors as of `Receipt.verify` and `Result.is_certified`."""
+    def believe(self, request: Document) -> Document:
+        """Whether the result is certified, where there are signatures.
+
+        Raises:
+            ProtocolViolation: the receipt speaks of more or fewer survivors than we were shown, or somebody signed the
+                result who is none.
+            AuthenticationError: the coordinator did not sign the receipt, or signed something else; or so did somebody
+                who signed the result.
+        """
         if self._roster is None or self._survivors is None or self._credentials is None:
             raise LocalError("the runner hands over a receipt before the survivors, or in a round that signs nothing")
         roster, now = self._roster, datetime.fromtimestamp(request["now_ms"] / 1000, UTC)
-        names = {member.index: member.participant_id for member in roster.members}
-        survivors = tuple(sorted(names[index] for index in self._survivors.survivors))
+        names = names_of(roster)
+        survivors = tuple(sorted(names[index - 1] for index in self._survivors.survivors))
         told = decode_receipt(parse(pb.Receipt, bytes.fromhex(request["receipt"])))
-        receipt = Receipt(Statement.of(self.round, roster, survivors, told.sums_digest), told.signed)
+        if told.survivors != len(survivors):
+            raise ProtocolViolation(
+                f"a receipt of {told.survivors} survivors, not {len(survivors)}", culprit=COORDINATOR
+            )
+        round_ = self._membership.round.about(self._model_digest)
+        receipt = Receipt(Statement.of(round_, roster, survivors, told.sums_digest), told.signed)
         receipt.verify(self._credentials.trust, now)
-        if "proof" in request:
-            parts = [parse(pb.ConsistencyProofPart, bytes.fromhex(part)) for part in request["proof"]]
-            Result.of(self.round, roster, survivors, told.sums_digest).is_certified(decode_proof(parts))
-        self._digest = told.sums_digest
+        self._receipt, self._result = receipt, Result.of(round_, roster, survivors, told.sums_digest)
+        if "proof" not in request:
+            return {}
+        parts = [parse(pb.ConsistencyProofPart, bytes.fromhex(part)) for part in request["proof"]]
+        return {"certified": self._result.is_certified(decode_proof(parts))}
+
+    def sign(self) -> bytes:
+        """Our signature of the result; empty where others sign for us."""
+        if self._result is None:
+            raise LocalError("the runner asks for a signature of the result before there is one")
+        return self._result.signature(self._own, self._membership.sign)
 
     def sums(self, parts: list[str]) -> list[str]:
-        """The numbers of the aggregate; errors as of `decode_aggregate`."""
+        """The numbers of the aggregate; errors as of `decode_aggregate`, `Aggregate.mean` and `Aggregate.totals`.
+
+        Raises:
+            ProtocolViolation: it names other survivors than we were shown.
+            AuthenticationError: it is not the one of the receipt.
+        """
+        if self._receipt is None:
+            raise LocalError("the runner hands over a sum before its receipt")
         read = [parse(pb.AggregatePart, bytes.fromhex(part)) for part in parts]
         aggregate = decode_aggregate(read, self.config)
-        if sums_digest(aggregate, self.config) != self._digest:
+        if aggregate.survivors != self._receipt.statement.survivors:
+            raise ProtocolViolation("the sum is of others than we agreed on", culprit=COORDINATOR)
+        if sums_digest(aggregate, self.config) != self._receipt.sums_digest:
             raise AuthenticationError("the sum is not the one of the receipt", culprit=COORDINATOR)
+        if isinstance(self.config.encoding, Integers):
+            aggregate.totals(self.config)
+        else:
+            aggregate.mean(self.config, self.round.context)
         return [str(number) for number in aggregate.sums.tolist()]
 
 
 def participate(request: Document) -> Document:
     """Take part in a whole round over gRPC. Whatever the client raises is what it says of the end."""
-    policy, memory = read_policy(request["policy"]), Memory()
-    model_digest = bytes.fromhex(request["model_digest"])
-    for number, told in enumerate(request["released"]):
-        release = Release(model_digest, frozenset(map(ParticipantId, told["survivors"])), told["threshold"], TRAIN)
-        memory.claim(RoundId(number.to_bytes(16)), release, policy)
+    policy, model_digest = read_policy(request["policy"]), bytes.fromhex(request["model_digest"])
+    memory = _remembered(request, model_digest)
     update = {name: np.frombuffer(bytes.fromhex(data), "<f4") for name, data in request["update"].items()}
     files = {name: request[name] for name in ("certificate", "key", "ca")}
     with Client.from_files(request["address"], **files, policy=policy, memory=memory) as client:
@@ -269,6 +316,19 @@ def _culprit(told: Document) -> Document:
 def _sends(messages: "list[wire.Protocol]") -> Document:
     encoded = map(wire.encode, messages)
     return {"sends": [{"type": message["type"], "parts": message["parts"]} for message in encoded]}
+
+
+def _remembered(request: Document, model_digest: bytes) -> Memory:
+    """The sums that may hold our update: in the folder if there is one, and otherwise as long as this round."""
+    memory = Memory(Path(request["folder"]) / "sums") if "folder" in request else Memory()
+    for told in request["released"]:
+        round_id, survivors = RoundId(bytes.fromhex(told["round_id"])), frozenset(map(ParticipantId, told["survivors"]))
+        release = Release(model_digest, survivors, told["threshold"], told.get("purpose", request["purpose"]))
+        if memory.claim(round_id, release, _ANYTHING):
+            raise LocalError("the runner names earlier sums that show somebody together, so they cannot all be there")
+        if told.get("received", False):
+            memory.receive(round_id)
+    return memory
 
 
 def _claimed(memory: Memory, round_id: RoundId, policy: Policy, release: Release) -> frozenset[ParticipantId]:

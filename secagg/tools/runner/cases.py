@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from secagg.errors import RemoteError
-from secagg.tools.runner.lines import Answer, Believes, Description, Feature, Refuses, Sends
+from secagg.tools.runner.lines import Answer, Believes, Description, Feature, Refuses, Sends, Signs
 from secagg.tools.runner.program import LIMIT_S, Program
 
 
@@ -147,4 +147,8 @@ def said(answer: Answer) -> str:
         return f"refused with {answer.error}, culprit {answer.culprit or 'nobody'}"
     if isinstance(answer, Sends):
         return "sent " + (", ".join(message["type"] for message in answer.messages) or "nothing")
-    return "believed it" if isinstance(answer, Believes) else "gave its state away"
+    if isinstance(answer, Signs):
+        return "signed the result" if answer.signature else "left the signing to others"
+    if not isinstance(answer, Believes):
+        return "gave its state away"
+    return "believed it" + {None: "", True: " to be certified", False: ", not to be certified"}[answer.certified]

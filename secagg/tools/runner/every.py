@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from secagg.tools.runner import from_vectors, lies, moved, over_grpc, whole
+from secagg.tools.runner import earlier_sums, from_vectors, lies, moved, over_grpc, results, whole
 from secagg.tools.runner.cases import Case
 
 
@@ -12,4 +12,6 @@ def cases() -> Iterator[Case]:
     yield from whole.cases()
     yield from moved.cases()
     yield from lies.cases()
+    yield from earlier_sums.cases()
+    yield from results.cases()
     yield from over_grpc.cases()

@@ -16,7 +16,7 @@ from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.replay import archive
 from secagg.tools.runner import requests
 from secagg.tools.runner.cases import Case, Programs, Unlike, refused_as, said
-from secagg.tools.runner.lines import Answer, Believes, Feature, Sends
+from secagg.tools.runner.lines import Answer, Believes, Feature, Sends, Signs
 from secagg.tools.runner.needs import needs_of, needs_of_round
 from secagg.tools.runner.program import Program
 from secagg.wire.configuration import decode_config
@@ -41,6 +41,8 @@ def cases() -> Iterator[Case]:
                 yield from _offers(name, [case for case in vector["cases"] if "error" in case])
             case "policies":
                 yield from _offers(name, vector["cases"])
+            case "endings":
+                yield _case(name, vector, _needs(vector["round"]) | {Feature.REPLAY, Feature.RESULTS}, _endings)
             case "ending" | "aggregate":
                 needs = _needs(vector["round"]) | {Feature.REPLAY, Feature.RESULTS}
                 yield _case(name, vector, needs, _ending if vector["kind"] == "ending" else _aggregate)
@@ -178,10 +180,25 @@ def _bound(case: Document, programs: Programs) -> None:
         raise Unlike(f"{said(answer)}; the policy allows this round")
 
 
+def _endings(vector: Document, programs: Programs) -> None:
+    """The receipt, our signature of the result, and everybody's, as stated."""
+    [program], result = programs.take(1), vector["result"]
+    _play(program, vector["round"], result["signer"], len(_load(vector["round"])["steps"]))
+    receipt, now_ms = vector["receipt"]["message"], vector["signed_ms"]
+    for request, wanted in (
+        (requests.believe_receipt(receipt, None, now_ms), Believes(None)),
+        (requests.certify(), Signs(result["signature"])),
+        (requests.believe_receipt(receipt, result["signatures"], now_ms), Believes(None, certified=True)),
+    ):
+        if (answer := program.ask(request)) != wanted:
+            raise Unlike(f"asked {request['do']}: {said(answer)}, or other bytes than the vector says")
+
+
 def _ending(vector: Document, programs: Programs) -> None:
     [program], name = programs.take(1), vector["round"]
     _play(program, name, vector["participant_id"], len(_load(name)["steps"]))
-    answer = program.ask(requests.believe_receipt(vector["receipt"], vector.get("proof"), fixtures.NOW_S * 1000))
+    now_ms = vector.get("now_ms", fixtures.NOW_S * 1000)
+    answer = program.ask(requests.believe_receipt(vector["receipt"], vector.get("proof"), now_ms))
     refused_as(answer, vector["expect"]["error"], vector["expect"].get("culprit"))
 
 
@@ -191,7 +208,7 @@ def _aggregate(vector: Document, programs: Programs) -> None:
     _play(program, name, participant, len(_load(name)["steps"]))
     proof = ending["result"]["signatures"]
     answer = program.ask(requests.believe_receipt(ending["receipt"]["message"], proof, fixtures.NOW_S * 1000))
-    if answer != Believes(None):
+    if answer != Believes(None, certified=True):
         raise Unlike(f"the receipt of the round: {said(answer)}; it is good")
     refused_as(
         program.ask(requests.believe_aggregate(vector["parts"])),

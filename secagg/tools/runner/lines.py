@@ -14,6 +14,9 @@ from secagg.tools.conformance.document import Document
 VERSION: Final = 1
 """Of these lines; a program says which it speaks."""
 
+FAILED: Final = "InternalError"
+"""What a program says that failed by itself: it refused nothing."""
+
 MAX_LINE: Final = 64 * 1024 * 1024
 """Bytes of an answer, its newline included."""
 
@@ -81,9 +84,22 @@ class Refuses:
 
 @dataclass(frozen=True, slots=True)
 class Believes:
-    """The program believes a receipt or an aggregate. `sums` of an aggregate; None for a receipt."""
+    """The program believes a receipt or an aggregate.
+
+    Attributes:
+        sums: of an aggregate; None for a receipt.
+        certified: whether enough survivors signed the result; None where no signatures were handed over.
+    """
 
     sums: tuple[int, ...] | None
+    certified: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """The program signs the result of its round. `signature` in hex; empty where others sign for it."""
+
+    signature: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +109,7 @@ class Saves:
     state: str
 
 
-Answer = Sends | Refuses | Believes | Saves
+Answer = Sends | Refuses | Believes | Signs | Saves
 
 
 def read(line: bytes) -> Document:
@@ -131,20 +147,26 @@ def read_answer(told: Document) -> Answer:
     """An answer to anything but `describe`.
 
     Raises:
-        DecodeError: it is none of the four.
+        DecodeError: it is none of the five, or says that the program failed by itself.
     """
     match told:
         case {"sends": list(messages), **rest} if not rest:
             return Sends(tuple(_message(message) for message in messages))
         case {"refuses": str(error), **rest} if rest.keys() <= {"culprit", "text"}:
+            if error == FAILED:
+                raise DecodeError(f"the program says that it failed by itself: {shown(str(rest.get('text')).encode())}")
             culprit = rest.get("culprit")
             return Refuses(error, None if culprit is None else _short(culprit, "culprit"))
-        case {"believes": True, **rest} if rest.keys() <= {"sums"}:
-            return Believes(_numbers(rest["sums"]) if "sums" in rest else None)
+        case {"believes": True, **rest} if rest.keys() <= {"sums", "certified"}:
+            if not isinstance(rest.get("certified", True), bool):
+                raise DecodeError("the program's certified is neither true nor false")
+            return Believes(_numbers(rest["sums"]) if "sums" in rest else None, rest.get("certified"))
+        case {"signs": str(signature), **rest} if not rest:
+            return Signs(_hex(signature))
         case {"saves": str(state), **rest} if not rest:
             return Saves(_hex(state))
     raise DecodeError(
-        f"the program answered neither sends, refuses, believes nor saves: {shown(json.dumps(told).encode())}"
+        f"the program answered neither sends, refuses, believes, signs nor saves: {shown(json.dumps(told).encode())}"
     )
 
 
@@ -165,7 +187,7 @@ def _hex(told: Any) -> str:
     try:
         return bytes.fromhex(told).hex()
     except (TypeError, ValueError) as error:
-        raise DecodeError("a part or state of the program is no hex") from error
+        raise DecodeError("a part, signature or state of the program is no hex") from error
 
 
 def _short(told: Any, what: str) -> str:

@@ -20,6 +20,7 @@ def join(
         replayed: whether the program is given its random values.
         terms: has the participant's `policy`, and the `released` sums of the same model that it remembers. Without
             them its policy is the most permissive, and there was no sum. Its `folder` is for the keys of saved states.
+            Its `issuers` stand between its certificate and the CA.
     """
     terms = terms or {}
     mine = round_["participants"][name]
@@ -31,7 +32,7 @@ def join(
         "model_digest": round_["model_digest"],
         "purpose": "train",
         "policy": terms.get("policy", {}),
-        "released": terms.get("released", []),
+        "released": numbered(terms.get("released", [])),
         "update": mine["update"],
         "weight": mine["weight"],
         "rounding_seed": mine["rounding_seed"],
@@ -46,11 +47,16 @@ def join(
             request["encapsulations"] = encapsulations.by_public_key(mine["encapsulations"], name, privates)
     if "identity" in mine:
         request["identity"] = {
-            "certificate": mine["identity"]["certificate"],
+            "certificates": [mine["identity"]["certificate"], *terms.get("issuers", [])],
             "private_scalar": mine["identity"]["private_scalar_test_only"],
             "ca": round_["authority"]["certificate"],
         }
     return request
+
+
+def numbered(released: list[Document]) -> list[Document]:
+    """Earlier sums, each with the id of a round: the one that it has, or one that nobody else has."""
+    return [{"round_id": number.to_bytes(16).hex()} | told for number, told in enumerate(released)]
 
 
 def restore(joined: Document, state: str) -> Document:
@@ -66,6 +72,11 @@ def receive(message: Document, now_ms: int) -> Document:
 def believe_receipt(receipt: str, proof: list[str] | None, now_ms: int) -> Document:
     """Hands the program the receipt, and the certification's parts where there is one."""
     return {"do": "receipt", "receipt": receipt, "now_ms": now_ms} | ({} if proof is None else {"proof": proof})
+
+
+def certify() -> Document:
+    """Asks the program for its signature of the result whose receipt it believed last."""
+    return {"do": "certify"}
 
 
 def believe_aggregate(parts: list[str]) -> Document:

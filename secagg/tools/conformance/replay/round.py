@@ -255,6 +255,7 @@ def read_policy(policy: Document) -> Policy:
         allow_experimental=policy.get("allow_experimental", True),
         suites=frozenset(Suite[name] for name in policy.get("suites", Suite.__members__)),
         tasks=None if policy.get("tasks") is None else frozenset(policy["tasks"]),
+        once_per_model=policy.get("once_per_model", False),
         require_distributed_noise=policy.get("require_distributed_noise", False),
         require_hybrid=policy.get("require_hybrid", False),
         require_complete_graph=policy.get("require_complete_graph", False),

@@ -14,6 +14,7 @@ from secagg.messages import LeaveReason, ParticipantId, Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.tools.conformance.document import Document
+from secagg.tools.runner import requests
 from secagg.tools.runner.cases import Case, Programs, Unlike, refused_as, said
 from secagg.tools.runner.lines import Believes, Feature, Refuses
 from secagg.tools.runner.over_grpc.cohort import ME, NAMES, ORGANISATIONS, UPDATE, Cohort, configuration
@@ -128,7 +129,7 @@ def _request(lie: Lie, cohort: Cohort, address: str, folder: Path) -> Document:
         "model_digest": cohort.config.model_digest.hex(),
         "purpose": "train",
         "policy": lie.policy,
-        "released": [{"survivors": list(names), "threshold": len(names)} for names in lie.released],
+        "released": requests.numbered([{"survivors": [*names], "threshold": len(names)} for names in lie.released]),
         "update": {"values": update.tobytes().hex()},
         "weight": 1,
         "timeout_ms": TIMEOUT_MS,
