@@ -5,22 +5,24 @@ import json
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from secagg_server.calls.statuses import CallProgress
 from secagg_server.certificates import files
 from secagg_server.gateway import application, held, port
 from secagg_server.gateway.application import MAX_SUBMIT_BYTES, Application
-from secagg_server.gateway.held import HeldCall, HeldCalls
+from secagg_server.gateway.held import CallFailed, HeldCall, HeldCalls
 from secagg_server.gateway.port import GatewayPort, Visitor
 from secagg_server.limits.call_limiter import CallLimiter
 from structlog.testing import capture_logs
 
 from secagg.crypto.secret import Secret
+from secagg.errors import LimitError, ProtocolViolation
 from secagg.messages import ParticipantId
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.v1 import data_plane_pb2
@@ -273,6 +275,52 @@ async def test_a_request_has_one_form(tmp_path: Path, status: int, headers: dict
         assert await link.over()
 
 
+async def test_a_length_does_not_hide_a_body_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP believes the pieces where a request says both, so the body could be of any length, and of no counted one."""
+    given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}", "content-length": "9"}
+
+    async def attempt(peer: Attacker, encoding: str, *pieces: bytes) -> Said:
+        link = await peer.link()
+        await link.send(link.head(f"{SERVICE}/Submit", "POST", {**given, "transfer-encoding": encoding}))
+        for piece in (*pieces, b""):
+            await link.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+        return await link.answer()
+
+    async with gateway(tmp_path) as peer:
+        for encoding in ("chunked", "Chunked"):
+            assert (await attempt(peer, encoding, bytes(9))).status == 411
+        without_check(monkeypatch, application._Request, "check_form", "body-in-pieces")
+        said = await attempt(peer, "chunked", begin("Describe", DESCRIBE))
+        assert said.status == 200, "a body longer than what was announced is read"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "content-length: 9\r\ncontent-length: 10\r\n",
+        "content-length: 9, 10\r\n",
+        "content-length: +9\r\n",
+        "content-length: 9\r\ntransfer-encoding: gzip, chunked\r\n",
+        "content-length: 9\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        "content-length : 9\r\n",
+        "content-length: 9\r\n folded: 1\r\n",
+        "content-length: 9\r\nx: a\x00b\r\n",
+    ],
+)
+async def test_a_request_that_two_could_read_differently_is_read_by_none(tmp_path: Path, head: str) -> None:
+    async with gateway(tmp_path) as peer:
+        link = await peer.link()
+        await link.send(
+            f"POST {SERVICE}/Poll HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/proto\r\nauthorization: "
+            f"Bearer {token_of(ALICE)}\r\n{head}\r\n".encode()
+            + bytes(9)
+        )
+        async with asyncio.timeout(PATIENCE_S):
+            answer = await link.reader.read()  # to the end: the connection is closed
+        assert answer.split()[1] in {b"400", b"411", b"501"}
+        assert answer.count(b"HTTP/1.1") == 1
+
+
 @pytest.mark.parametrize(
     ("path", "method", "status"), [("/", "POST", 404), (f"{SERVICE}/Poll", "GET", 405), ("/x", "OPTIONS", 403)]
 )
@@ -423,6 +471,61 @@ async def test_messages_come_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
         assert (await bring(9, find)).status == 200
 
 
+async def test_a_request_brings_so_many_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message of a few bytes takes many in memory."""
+    async with gateway(tmp_path) as peer:
+        many = begin("Describe", *[DESCRIBE] * 1001)
+        said = await peer.post("Submit", many)
+        assert (said.status, "at most 1000 messages" in said.told) == (400, True)
+        assert (await peer.post("Submit", begin("Describe", *[DESCRIBE] * 1000))).status == 200
+        without_check(monkeypatch, HeldCall, "bring", "messages-of-one-request")
+        assert (await peer.post("Submit", many)).status == 200
+
+
+async def test_of_an_answer_that_failed_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of bytes counts what is kept, and a part that it refuses would be kept uncounted."""
+
+    async def fail() -> int:
+        limiter, call = CallLimiter(1, 1, 100), HeldCall([], b"")
+        slot = limiter.admit(ALICE)
+
+        async def answer() -> AsyncGenerator[bytes, None]:
+            yield bytes(90)
+            yield bytes(90)
+
+        with pytest.raises(LimitError):
+            await call.run(answer(), CallProgress("gateway", "Describe", ""), slot)
+        with pytest.raises(CallFailed, match="bytes under way"):
+            await call.poll(pb.PollRequest(number=2))
+        return sum(map(len, call._parts))
+
+    assert await fail() == 0
+    without_check(monkeypatch, HeldCall, "_fail", "failed-answer-kept")
+    assert await fail() == 180
+
+
+async def test_who_may_have_one_call_can_make_it(tmp_path: Path) -> None:
+    async with gateway(tmp_path, max_calls_per_participant=1) as peer:
+        link = await peer.link()
+        for _ in range(2):
+            call_id = os.urandom(16)
+            assert (await peer.post("Submit", begin("Describe", DESCRIBE, call_id=call_id), link)).status == 200
+            poll = pb.PollRequest(call_id=call_id, wait_ms=5000).SerializeToString()
+            assert pb.PollReply.FromString((await peer.post("Poll", poll, link)).body).end
+
+
+async def test_requests_that_are_read_are_counted(tmp_path: Path) -> None:
+    async with gateway(tmp_path, max_calls_per_participant=1) as peer:
+        slow = await peer.link()
+        given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
+        await slow.send(slow.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": "18"}))
+        poll = pb.PollRequest(call_id=bytes(16)).SerializeToString()
+        found: list[int] = []
+        while 429 not in found:  # the slow one may come late
+            found.append((await peer.post("Poll", poll)).status)
+            assert len(found) < 100
+
+
 async def test_parts_are_kept_until_the_next_ones_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +545,29 @@ async def test_parts_are_kept_until_the_next_ones_are_asked_for(
         assert (await poll(2)).status == 400
         end = pb.PollReply.FromString((await poll(1)).body)
         assert (len(end.parts), end.end) == (0, True)
+
+
+async def test_a_part_that_is_gone_or_not_there_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = await answered([b"a", b"b"])
+    assert list((await call.poll(pb.PollRequest(number=1))).parts) == [b"b"]
+    for number in (0, 3):
+        with pytest.raises(ProtocolViolation, match="parts 1 to 2 are here"):
+            await call.poll(pb.PollRequest(number=number))
+    without_check(monkeypatch, HeldCall, "poll", "parts-in-order")
+    assert list((await call.poll(pb.PollRequest(number=0))).parts) == [b"b"], "another part than the one asked for"
+
+
+async def answered(parts: list[bytes]) -> HeldCall:
+    """A call whose answer is there."""
+
+    async def answer() -> AsyncGenerator[bytes, None]:
+        for part in parts:
+            yield part
+
+    call = HeldCall([], b"")
+    slot = CallLimiter(1, 1).admit(ALICE)
+    await call.run(answer(), CallProgress("gateway", "Describe", ""), slot)
+    return call
 
 
 async def test_a_newer_poll_takes_the_place_of_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,6 +591,29 @@ async def test_a_newer_poll_takes_the_place_of_an_older_one(tmp_path: Path, monk
         assert not newer.done()
         assert (await peer.post("End", pb.EndRequest(call_id=call_id).SerializeToString())).status == 200
         assert (await newer).status == 503
+
+
+async def test_without_the_check_an_older_poll_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: each waiting poll keeps a connection busy, and gets the whole answer."""
+    monkeypatch.setattr(held, "MAX_WAIT_S", PATIENCE_S)
+
+    async def polled(wait_ms: int) -> tuple[bool, bool]:
+        """Whether the older one of two polls is over when nothing more happens, and the newer one."""
+        call = HeldCall([], b"")
+        polls = []
+        for _ in range(2):
+            polls.append(asyncio.create_task(call.poll(pb.PollRequest(wait_ms=wait_ms))))
+            for _ in range(10):  # turns of the event loop
+                await asyncio.sleep(0)
+        over = [poll.done() for poll in polls]
+        for poll in polls:
+            poll.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
+        return over[0], over[1]
+
+    assert await polled(60_000) == (True, False)
+    without_check(monkeypatch, HeldCall, "poll", "one-poll-of-a-call")
+    assert await polled(60_000) == (False, False)
 
 
 async def test_a_call_that_nobody_asks_for_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -557,6 +706,30 @@ async def test_an_answer_that_is_not_taken_ends_the_connection(tmp_path: Path, m
         connections = await unread(peer)
         await asyncio.sleep(1.0)
         assert connections() == 1
+
+
+async def test_requests_whose_answers_nobody_takes_end_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer is a single piece, and the next one waits to begin until it is taken."""
+
+    async def one_piece(self: HeldCalls, caller: str, request: pb.PollRequest) -> pb.PollReply:
+        return pb.PollReply(parts=[bytes(60_000)])
+
+    monkeypatch.setattr(HeldCalls, "poll", one_piece)
+    poll = pb.PollRequest(call_id=bytes(16)).SerializeToString()
+    given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
+    async with gateway(tmp_path, write_timeout_s=0.5, gateway_requests_per_s=100_000) as peer:
+        link, server = await peer.link(), peer.stage.server.gateway
+        assert server is not None
+        link.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        request = link.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": str(len(poll))}) + poll
+        link.writer.write(request * 1000)  # 60 MB of answers, far more than the system keeps on its way
+        async with asyncio.timeout(PATIENCE_S):
+            while sum(server.connections) == 0:
+                await asyncio.sleep(0.01)
+            while sum(server.connections):
+                await asyncio.sleep(0.05)
 
 
 async def test_connections_beyond_the_rate_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

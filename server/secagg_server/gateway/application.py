@@ -87,6 +87,9 @@ _KINDS: Final[Mapping[str, type[Message]]] = {
 }
 """What each path takes."""
 
+REQUEST: Final = b"in requests to the gateway"
+"""Where requests are counted: apart from calls, so who may have one call can ask for it."""
+
 _MOST_DIGITS: Final = 10
 
 
@@ -207,9 +210,11 @@ class Application:
             headers = {**_HEADERS, **reply.headers, b"content-length": str(len(reply.body)).encode()}
             if request.origin in self._origins:
                 headers |= {b"access-control-allow-origin": request.origin, b"vary": b"origin"}
-            await send({"type": "http.response.start", "status": reply.status, "headers": list(headers.items())})
-            for start in range(0, len(reply.body) or 1, PIECE_BYTES):
-                piece, more = reply.body[start : start + PIECE_BYTES], start + PIECE_BYTES < len(reply.body)
+            # Also the head of an answer waits while the one before it is not taken.
+            start = {"type": "http.response.start", "status": reply.status, "headers": list(headers.items())}
+            await connection.take(send(start))
+            for at in range(0, len(reply.body) or 1, PIECE_BYTES):
+                piece, more = reply.body[at : at + PIECE_BYTES], at + PIECE_BYTES < len(reply.body)
                 await connection.take(send({"type": "http.response.body", "body": piece, "more_body": more}))
             if request.fetched is not None:
                 self._calls.forget(*request.fetched)
@@ -310,7 +315,7 @@ class Application:
         self._asked[caller] += 1
 
     async def _obey(self, caller: ParticipantId, kind: type[Message], request: "_Request") -> Message:
-        slot = self._limiter.admit(caller)
+        slot = self._limiter.admit(caller, REQUEST)
         try:
             slot.hold(request.length)
             message = parse(kind, await request.body(self._read_timeout_s))
@@ -382,8 +387,11 @@ class _Request:
             raise Refused.because(415, f"the body must be {CONTENT_TYPE.decode()}")
         if self._header(b"content-encoding") not in {b"", b"identity"}:  # check: body-compressed
             raise Refused.because(415, "the body must not be compressed")
+        if self._header(b"transfer-encoding"):  # check: body-in-pieces
+            # Its length would not count, whatever the request says beside it, and the body could be of any.
+            raise Refused.because(411, "the request must say the length of its body, and not send it in pieces")
         length = self._header(b"content-length")
-        if not length.isdigit():  # a body in pieces does not say how long it is
+        if not length.isdigit():
             raise Refused.because(411, "the request must say the length of its body")
         if len(length) > _MOST_DIGITS or int(length) > most:  # check: body-bytes
             raise Refused.because(413, f"the body is longer than {most} bytes")

@@ -21,7 +21,7 @@ from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.v1 import gateway_pb2 as pb
 from secagg_server.calls.carrier import Carrier
 from secagg_server.calls.handlers import Answer
-from secagg_server.calls.incoming import IncomingCall
+from secagg_server.calls.incoming import MAX_PARTS, IncomingCall
 from secagg_server.calls.statuses import CallProgress, Told, observed, told_of
 from secagg_server.limits.call_limiter import CallLimiter, Slot
 from secagg_server.notifier import Notifier
@@ -114,14 +114,23 @@ class HeldCall:
                         await self._changed.wait()
                         self._count(slot)
         except asyncio.CancelledError:
-            self._failed = told_of(Suspended(UNKNOWN))
+            self._fail(Suspended(UNKNOWN))
             raise
         except Exception as error:  # the outermost frame; the observer was told
-            self._failed = told_of(error)
+            self._fail(error)
             raise
         finally:
             self._answered = self._over = True
             self._changed.notify()
+
+    def _check_failed(self) -> None:
+        if self._failed is not None:
+            raise CallFailed(self._failed)
+
+    def _fail(self, error: BaseException) -> None:
+        """Nobody gets the parts of an answer that failed."""
+        self._failed = told_of(error)
+        self._parts.clear()  # check: failed-answer-kept
 
     @property
     def _kept(self) -> int:
@@ -147,14 +156,16 @@ class HeldCall:
         """Let the data plane take messages. What it does not take in time has to be brought again.
 
         Raises:
+            DecodeError: there are more than `MAX_PARTS` messages.
             ProtocolViolation: messages before these are missing, or more come behind the last one.
             CallFailed: the call has failed.
         """
+        if len(request.messages) > MAX_PARTS:  # check: messages-of-one-request
+            raise DecodeError(f"a request brings at most {MAX_PARTS} messages")
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_WAIT_S), self._turn:
                 await self._bring(request)
-        if self._failed is not None:
-            raise CallFailed(self._failed)
+        self._check_failed()
         return pb.SubmitReply(next=self._taken, answered=self._answered)
 
     async def _bring(self, request: pb.SubmitRequest) -> None:
@@ -181,6 +192,7 @@ class HeldCall:
             ProtocolViolation: the part that is asked for is gone, or there are others before it.
             CallFailed: the call has failed.
         """
+        self._check_failed()
         if not 0 <= request.number - self._first <= len(self._parts):  # check: parts-in-order
             raise ProtocolViolation(
                 f"part {request.number} is asked for, and parts {self._first} to {self._first + len(self._parts)} are "
@@ -197,8 +209,7 @@ class HeldCall:
                     if self._polls != mine:  # check: one-poll-of-a-call
                         return pb.PollReply()
                     await self._changed.wait()
-        if self._failed is not None:
-            raise CallFailed(self._failed)
+        self._check_failed()
         return pb.PollReply(parts=self._parts, end=self._over)
 
 
