@@ -1,6 +1,7 @@
 """Whole rounds in which some participants call over the gateway and others over gRPC."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,8 @@ from secagg.errors import ParticipationCancelled
 from secagg.messages import ParticipantId
 from secagg.wire.v1 import gateway_pb2 as pb
 from tests.gateway import address_of, client_over, with_gateway
-from tests.serving import ACTIVE, NAMES, SEMI_HONEST, make_config, stage
+from tests.machine import free_port
+from tests.serving import ACTIVE, NAMES, PATIENCE_S, SEMI_HONEST, make_config, stage
 from tests.taking_part import DIGEST, QUICK, check_result, in_thread, lenient, take_part, update_of, weight_of
 
 
@@ -118,3 +120,43 @@ async def test_an_upload_goes_on_behind_what_arrived(tmp_path: Path, monkeypatch
     whole = -(-config.vector_len // chunk_values(config.ring_bits))
     assert whole > 3
     assert len(chunks[second]) in {whole - 2, whole - 1}, "what was acknowledged is not sent again"
+
+
+@pytest.mark.parametrize("call", ["Share", "SendInput", "Check"])
+async def test_a_restart_of_the_coordinator_breaks_no_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Its calls are gone, whoever made them makes them again, and an upload goes on behind what was kept."""
+    config = make_config(4, size=1_000_000 if call == "SendInput" else 50)
+    monkeypatch.setattr("tests.gateway.BATCH_BYTES", 1)  # a chunk in each request
+    reached, loop = asyncio.Event(), asyncio.get_running_loop()
+    ids: dict[str, set[bytes]] = {}
+
+    def arrives(client: Client, method: str, request: pb.SubmitRequest) -> None:
+        ids.setdefault(method, set()).add(request.call_id)
+        if method == call and request.number == (1 if call == "SendInput" else 0) and len(ids[method]) == 1:
+            loop.call_soon_threadsafe(reached.set)
+            gone.wait(PATIENCE_S)
+
+    gone = threading.Event()
+    ports = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    settings = with_gateway(tmp_path, gateway=ports[0], listen=ports[1], state_dir=tmp_path / "state")
+    async with stage(tmp_path, **settings) as s:
+        round_id = await s.director.open(config)
+        over = [
+            take_part_over(ports[0], NAMES[0], config, arrives, round_id=round_id),
+            *(take_part_over(ports[0], name, config, round_id=round_id) for name in NAMES[1:3]),
+        ]
+        bare = take_part(ports[1], NAMES[3], config, round_id=round_id, policy=lenient(config), timeout_s=60)
+        together = asyncio.gather(*over, bare)
+        async with asyncio.timeout(PATIENCE_S):
+            await reached.wait()
+    gone.set()
+    async with stage(tmp_path, **settings) as s:
+        results = await together
+        aggregate = await s.director.aggregate(round_id, config)
+    for result in results:
+        check_result(config, result, NAMES[:4])
+        assert result.aggregate is not None
+        np.testing.assert_array_equal(result.aggregate.sums, aggregate.sums)
+    assert len(ids[call]) > 1, "the call was made again, under a new id"

@@ -48,6 +48,7 @@ from secagg.sandbox.worker import Worker
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.progress import ResultReady
 from secagg.wire.results import sums_digest
+from tests.gateway import address_of, client_over, with_gateway
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, Stage, make_config, stage, write_site
 from tests.taking_part import (
     DIGEST,
@@ -162,6 +163,26 @@ def check_together(config: RoundConfig, results: list[RoundResult], names: list[
     [digest] = {sums_digest(result.aggregate, config) for result in results if result.aggregate}
     assert {result.receipt.sums_digest for result in results} == {digest}
     return digest
+
+
+@pytest.mark.parametrize(("scheme", "custody"), [(BFV, JOINT), (CKKS, DEALT)])
+async def test_a_round_over_the_gateway(tmp_path: Path, scheme: Scheme, custody: Custody) -> None:
+    """Half of the participants call over HTTPS, the others over gRPC."""
+    config = encrypted_config(scheme, custody)
+
+    def over(address: str, name: ParticipantId, round_id: bytes) -> RoundResult:
+        given: dict[str, Any] = {"weight": weight_of(name), "model_digest": DIGEST, "round_id": round_id}
+        participant, _ = client_over(address, name, policy=lenient(config), backend=InProcess, retry=QUICK)
+        with participant:
+            return participant.participate(update_of(config, name), timeout_s=PATIENCE_S, **given)
+
+    async with stage(tmp_path, **with_gateway(tmp_path)) as s:
+        round_id = await s.director.open(config)
+        results = await asyncio.gather(
+            *(in_thread(over, address_of(s), name, round_id) for name in SIX[::2]),
+            *(one(s, config, name, round_id) for name in SIX[1::2]),
+        )
+    check_together(config, results, SIX)
 
 
 # --- whole rounds, with dropouts --------------------------------------------------------------------------------------
