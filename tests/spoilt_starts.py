@@ -77,6 +77,22 @@ class Start:
         Path(self.flags["certificate"]).write_bytes(made.certificate_pem)
         Path(self.flags["key"]).write_bytes(made.key_pem.expose())
 
+    def gateway(self, now: datetime = NOW, validity: timedelta = timedelta(days=30)) -> dict[str, str]:
+        """Give the start a gateway with a certificate of its own, valid from `now`; the flags."""
+        made = issue_server(site().authority, hosts=["app.example"], now=now, validity=validity)
+        contents = {
+            "gateway_token_key": ("token.keys", b"01" * 32),
+            "gateway_certificate": ("gateway-cert.pem", made.certificate_pem),
+            "gateway_key": ("gateway-key.pem", made.key_pem.expose()),
+        }
+        self.flags["gateway"] = "127.0.0.1:0"
+        for name, (file, content) in contents.items():
+            path = self.folder / file
+            path.touch(mode=0o600)
+            path.write_bytes(content)
+            self.flags[name] = str(path)
+        return self.flags
+
     def serve(self) -> subprocess.CompletedProcess[str]:
         program = [sys.executable, "-m", "secagg_server", "serve", *self.arguments]
         limited = ["bash", "-c", f"ulimit -f {self.limit}; exec {shlex.join(program)}"] if self.limit else program
@@ -122,6 +138,24 @@ def key_of_everybody(start: Start) -> str:
 def key_of_another(start: Start) -> str:
     Path(start.flags["key"]).write_bytes(site().another_server().key_pem.expose())
     return r"the certificate and the private key do not belong together \(setting certificate, \S*cert\.pem\)"
+
+
+@situation
+def half_a_key_of_tokens(start: Start) -> str:
+    Path(start.gateway()["gateway_token_key"]).write_text("00" * 16)
+    return r"1 to 4 lines of 64 hexadecimal digits \(setting gateway_token_key, \S*\.keys\); run: openssl rand -hex 32"
+
+
+@situation
+def gateway_key_of_another(start: Start) -> str:
+    Path(start.gateway()["gateway_key"]).write_bytes(site().another_server().key_pem.expose())
+    return r"gateway-key\.pem is not its key \(setting gateway_certificate, \S*gateway-cert\.pem\)"
+
+
+@situation
+def gateway_certificate_that_expired(start: Start) -> str:
+    start.gateway(NOW - timedelta(days=40))
+    return r"the gateway's certificate: expired on \S+ \S+ UTC \(the clock says .*\(setting gateway_certificate"
 
 
 @situation

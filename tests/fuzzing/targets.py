@@ -1,6 +1,6 @@
 """What is fuzzed: everything that reads bytes which a peer, or a disk, may have spoilt."""
 
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from zlib import crc32
 
 from secagg_client.released_sums import file as memory_file
 from secagg_server.certificates.denied import DenyList
+from secagg_server.gateway import tokens
 from secagg_server.settings import load_settings
 from secagg_server.storage.sqlite import entries
 from secagg_server.storage.sqlite.entries import Columns, decode_entry, encode_entry
@@ -23,7 +24,17 @@ from secagg.context import RoundId
 from secagg.crypto import labels
 from secagg.crypto.authority import Authority, create_authority, issue_revocation_list
 from secagg.crypto.revocation import RevocationList
-from secagg.errors import AuditError, ConfigError, IdentityError, LedgerError, MemoryFileError, RemoteError, StoreError
+from secagg.crypto.secret import Secret
+from secagg.errors import (
+    AuditError,
+    AuthenticationError,
+    ConfigError,
+    IdentityError,
+    LedgerError,
+    MemoryFileError,
+    RemoteError,
+    StoreError,
+)
 from secagg.messages import ParticipantId
 from secagg.privacy.ledger import Budget, Ledger, follow, task_of
 from secagg.rounds.releases import Release
@@ -202,6 +213,26 @@ def _audit_seeds() -> Iterable[bytes]:
     yield audit_entries.write("round_failed", 1, {"round": "00" * 16, "step": 3, "culprits": ["a"]}, BEGINNING)[0]
 
 
+_TOKEN_KEY = Secret(bytes(32))
+
+
+def _token(data: bytes) -> None:
+    """Whole tokens, and claims with the right code, since no tool guesses one."""
+    with suppress(AuthenticationError):
+        tokens.verify(data, [_TOKEN_KEY], NOW)
+    signed = b"e30." + urlsafe_b64encode(data).rstrip(b"=")
+    tokens.verify(signed + b"." + urlsafe_b64encode(tokens._code(_TOKEN_KEY, signed)).rstrip(b"="), [_TOKEN_KEY], NOW)
+
+
+def _token_seeds() -> Iterable[bytes]:
+    yield b'{"sub":"a","aud":"secagg","exp":%d}' % (NOW + 60)
+    yield b'{"sub":"a","aud":"secagg","exp":%d,"nbf":0.5}' % (NOW + 60)
+
+
+def _token_keys(data: bytes) -> None:
+    tokens.read_keys(Secret(data))
+
+
 _KEPT = PlainEnvelope(RoundId(bytes(16)))
 
 
@@ -232,6 +263,8 @@ def targets() -> dict[str, Target]:
         Target("deny_list", lambda: (b"participant a # left\norganisation B\n",), _denied, (IdentityError,)),
         Target("revocation_list", _revocation_seeds, _revocations, (IdentityError,)),
         Target("strikes", lambda: (encode_record(_RECORD).SerializeToString(),), _strikes),
+        Target("token", _token_seeds, _token),
+        Target("token_keys", lambda: (b"01" * 32, b"0B" * 32 + b"\n" + b"0a" * 32), _token_keys, (IdentityError,)),
         Target("audit_line", _audit_seeds, audit_entries.read, (AuditError,)),
         Target("journal_entry", _journal_seeds, _journal_entry, (StoreError,)),
     ]

@@ -103,11 +103,41 @@ def test_nothing_is_wrong_with_a_start_that_would_succeed(start: Start, monkeypa
     assert sorted(path.relative_to(start.folder) for path in start.folder.rglob("*")) == before
 
 
+def test_a_gateway_is_looked_at(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    start.gateway()
+    most = open_files_of(examined(start, monkeypatch))
+    findings = examined(start, monkeypatch)
+    assert troubles(findings) == []
+    said = [one.text for one in findings if one.check.startswith("gateway")]
+    assert said[0] == "1 key of tokens"
+    assert re.match(r"the gateway's certificate for app\.example: expires on .*, in (29|30) days", said[1])
+    assert re.match(r"127\.0\.0\.1:0 is free", said[2])
+    start.flags["gateway_connections"] = "301"
+    assert open_files_of(examined(start, monkeypatch)) == most + 233, "what the gateway takes, participants have not"
+
+
+def open_files_of(findings: list[Finding]) -> int:
+    """How many connections there may be."""
+    (text,) = [one.text for one in findings if one.check == "open files"]
+    return int(re.search(r"which is (\d+) connections", text)[1])  # type: ignore[index]
+
+
 Spoil = Callable[[Start], Any]
 
 
 def soon(start: Start) -> None:
     start.certificate(NOW, validity=timedelta(days=10))
+
+
+def gateway_soon(start: Start) -> None:
+    start.gateway(validity=timedelta(days=10))
+
+
+def gateway_for_no_browser(start: Start) -> None:
+    start.gateway()
+    for name in ("gateway_certificate", "gateway_key"):
+        del start.flags[name]
+    start.flags["gateway_origins"] = '["https://app.example"]'
 
 
 def foreign_certificate(start: Start) -> None:
@@ -137,6 +167,14 @@ def all_addresses(start: Start) -> None:
     ("spoil", "trouble"),
     [
         (soon, r"certificate: localhost: expires on .*, in (9|10) days; run: secagg ca issue server --host localhost$"),
+        (
+            gateway_soon,
+            r"gateway files: the gateway's certificate for app\.example: expires on .*, in (9|10) days; run: ",
+        ),
+        (
+            gateway_for_no_browser,
+            r"gateway files: the gateway shows the coordinator's certificate, which no browser be",
+        ),
         (
             foreign_certificate,
             r"chain: coordinator's certificate: issued by a foreign CA.*; run: secagg ca issue server",
@@ -181,9 +219,11 @@ def test_names_are_compared_with_what_participants_write(start: Start, monkeypat
     )
 
 
-@pytest.mark.parametrize("setting", ["listen", "control", "status"])
+@pytest.mark.parametrize("setting", ["listen", "control", "status", "gateway"])
 def test_who_has_a_port_is_said(start: Start, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """This process has it. A control plane on a port is taken for a sidecar, which does not answer."""
+    if setting == "gateway":
+        start.gateway()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         start.flags[setting] = f"127.0.0.1:{port}"
@@ -195,8 +235,8 @@ def test_who_has_a_port_is_said(start: Start, setting: str, monkeypatch: pytest.
             said.pop(0),
         )
     assert re.match(
-        rf"(data plane|status|control): cannot listen on 127\.0\.0\.1:{port} .*another program listens there; .*"
-        rf"\(\S.*, process {os.getpid()}\); run: ss -ltnp",
+        rf"(data plane|status|control|gateway): cannot listen on 127\.0\.0\.1:{port} .*another program listens there; "
+        rf".*\(\S.*, process {os.getpid()}\); run: ss -ltnp",
         said[0],
     )
 

@@ -442,7 +442,7 @@ async def test_tls_is_1_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             await peer.link(maximum_version=ssl.TLSVersion.TLSv1_2)
         link = await peer.link()
         assert link.writer.get_extra_info("ssl_object").version() == "TLSv1.3"
-    without_check(monkeypatch, files, "_read_gateway", "gateway-tls")
+    without_check(monkeypatch, files, "read_gateway", "gateway-tls")
     async with gateway(tmp_path / "twin") as peer:
         link = await peer.link(maximum_version=ssl.TLSVersion.TLSv1_2)
         assert (await peer.describe(link)).status == 200

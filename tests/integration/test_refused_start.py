@@ -56,9 +56,11 @@ def test_what_is_wrong_is_one_line(
     assert re.match(expected, capfd.readouterr().err)
 
 
-@pytest.mark.parametrize("setting", ["listen", "control", "status"])
+@pytest.mark.parametrize("setting", ["listen", "control", "status", "gateway"])
 def test_a_port_in_use_is_one_line(start: Start, setting: str) -> None:
     """gRPC itself would add lines of its own."""
+    if setting == "gateway":
+        start.gateway()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         start.flags[setting] = f"127.0.0.1:{port}"

@@ -63,8 +63,8 @@ def doctor(
     The exit code is 1 if there is an error, and 0 otherwise. Nothing is changed: ports and the ledger's disk are tried
     and given back at once.
 
-    From the coordinator's machine: settings, certificate, key and CA, names, clock, socket, ports, open files, ledger,
-    disk, memory, suites. Beside a running sidecar, it is asked how it is.
+    From the coordinator's machine: settings, certificate, key and CA, names, clock, socket, ports, gateway, open
+    files, ledger, disk, memory, suites. Beside a running sidecar, it is asked how it is.
 
     From a participant's machine: its suites, its files, the name, the port, TLS 1.3 with both certificates, a
     call of its own, the versions of both ends, and how far their clocks are apart.

@@ -76,6 +76,9 @@ def examine(config: Path | None, address: TcpAddress | None, now: float | None =
     yield _port(settings.listen, "listen", running=running)
     if settings.status is not None:
         yield _port(settings.status, "status", running=running)
+    if settings.gateway is not None:
+        yield from _gateway(settings, now)
+        yield _port(settings.gateway, "gateway", running=running)
     yield _open_files(settings)
     yield _state(settings, running=running)
     yield from _ledger(settings, now, running=running)
@@ -141,6 +144,29 @@ def _certificates(settings: "Settings", address: TcpAddress | None, now: float) 
                 yield Finding("chain", Level.WARNING, text, renew)
         yield _names(settings, leaf, address)
     yield clock([_validity(one) for one in (*shown, *summaries(settings.participant_ca))], moment_)
+
+
+def _gateway(settings: "Settings", now: float) -> Iterator[Finding]:
+    """Its keys of tokens, its certificate where it has one of its own, and who may call."""
+    from secagg_server.certificates.files import read_gateway
+
+    check = "gateway files"
+    try:
+        files = read_gateway(settings, now)
+    except (SecAggError, OSError) as error:
+        yield refused(check, error)
+        return
+    keys = 0 if files is None else len(files.token_keys)
+    yield fine(check, f"{keys} key{'' if keys == 1 else 's'} of tokens")
+    own = settings.gateway_certificate
+    if own is None:
+        text = "the gateway shows the coordinator's certificate, which no browser believes unless it was told to"
+        yield Finding(check, Level.WARNING if settings.gateway_origins else Level.OK, text)
+        return
+    leaf = summaries(own)[0]
+    name = f"the gateway's certificate for {', '.join(leaf.hosts)}"
+    look = f"openssl x509 -noout -enddate -issuer -in {shlex.quote(str(own))}"
+    yield expiry(check, Validity(name, leaf.not_before, leaf.not_after), moment(now), look)
 
 
 def _of_time(shown: list[CertificateSummary], now: datetime, otherwise: str) -> str:
@@ -263,7 +289,9 @@ def _open_files(settings: "Settings") -> Finding:
     from secagg_server.observability.http import MAX_CONNECTIONS
 
     try:
-        files, connections = raised(0 if settings.status is None else MAX_CONNECTIONS)
+        status = 0 if settings.status is None else MAX_CONNECTIONS
+        gateway = 0 if settings.gateway is None else settings.gateway_connections
+        files, connections = raised(status + gateway)
     except ConfigError as error:
         return refused("open files", error)
     text = f"{files} files may be open here, which is {connections} connections"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 
+from secagg.crypto.certificates import CertificateError, check_valid_at, parse_pem_chain
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.revocation import RevocationList
 from secagg.crypto.secret import Secret
@@ -20,6 +21,7 @@ from secagg.programs.keyfiles import read_private, read_public
 from secagg.transport.tls import server_configuration
 from secagg_server.certificates.denied import DenyList
 from secagg_server.gateway.tokens import read_keys
+from secagg_server.observability.state import GATEWAY_CERTIFICATE
 from secagg_server.settings import Settings
 
 
@@ -30,10 +32,13 @@ class GatewayFiles:
     Attributes:
         tls: TLS 1.3 alone, with its certificate and key.
         token_keys: of tokens.
+        not_valid_after: when the gateway's own certificate expires, or another one in its file before that; None where
+            it shows the coordinator's.
     """
 
     tls: ssl.SSLContext
     token_keys: tuple[Secret, ...]
+    not_valid_after: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,12 @@ class Loaded:
 
     @property
     def expiries(self) -> list[tuple[str, datetime]]:
-        """What expires when: the server certificate (with what is in its file), each CA, and each revocation list."""
-        return [("server certificate", self.identity.not_valid_after), *self.trust.expiries]
+        """What expires when: the server certificate (with what is in its file), each CA, each revocation list, and the
+        gateway's own certificate.
+        """
+        gateway = None if self.gateway is None else self.gateway.not_valid_after
+        others = [] if gateway is None else [(GATEWAY_CERTIFICATE, gateway)]
+        return [("server certificate", self.identity.not_valid_after), *self.trust.expiries, *others]
 
 
 def load(settings: Settings, now: float) -> Loaded:
@@ -77,7 +86,7 @@ def load(settings: Settings, now: float) -> Loaded:
     trust = read_trust(settings, now)
     certificate, key = _read_pair(settings)
     identity = _identity(settings, certificate, key, now)
-    return Loaded(identity, trust, read_denied(settings), _read_gateway(settings), certificate, key)
+    return Loaded(identity, trust, read_denied(settings), read_gateway(settings, now), certificate, key)
 
 
 def read_trust(settings: Settings, now: float) -> TrustAnchors:
@@ -129,19 +138,13 @@ def read_identity(settings: Settings, now: float) -> CoordinatorIdentity:
     return _identity(settings, *_read_pair(settings), now)
 
 
-def _read_pair(settings: Settings) -> tuple[bytes, Secret]:
-    with _of_setting("certificate", settings.certificate):
-        certificate = read_public(settings.certificate)
-    with _of_setting("key", settings.key):
-        return certificate, read_private(settings.key)
+def read_gateway(settings: Settings, now: float) -> GatewayFiles | None:
+    """What the gateway needs; None without one.
 
-
-def _identity(settings: Settings, certificate: bytes, key: Secret, now: float) -> CoordinatorIdentity:
-    with _of_setting("certificate", settings.certificate):
-        return CoordinatorIdentity.from_pem(certificate, key.expose(), datetime.fromtimestamp(now, UTC))
-
-
-def _read_gateway(settings: Settings) -> GatewayFiles | None:
+    Raises:
+        IdentityError: a file is missing, or open to others; or it holds no keys of tokens; or certificate and key do
+            not fit, or the gateway's own certificate is not valid at `now`.
+    """
     if settings.gateway is None or settings.gateway_token_key is None:
         return None
     with _of_setting("gateway_token_key", settings.gateway_token_key):
@@ -154,12 +157,35 @@ def _read_gateway(settings: Settings) -> GatewayFiles | None:
     with _of_setting("gateway_key" if own else "key", key):
         read_private(key)
     with _of_setting("gateway_certificate" if own else "certificate", certificate):
-        read_public(certificate)
+        pem = read_public(certificate)
         try:
             tls.load_cert_chain(certificate, key, password="")
         except (ssl.SSLError, ValueError):
             raise IdentityError(f"it is no certificate chain in PEM, or {key} is not its key") from None
-    return GatewayFiles(tls, keys)
+        expires = _valid_until(pem, datetime.fromtimestamp(now, UTC)) if own else None
+    return GatewayFiles(tls, keys, expires)
+
+
+def _valid_until(pem: bytes, now: datetime) -> datetime:
+    """When the first of the certificates expires. Raise `IdentityError` if the leaf is not valid at `now`."""
+    try:
+        leaf, *others = parse_pem_chain(pem)
+        check_valid_at(leaf, now)  # check: gateway-certificate-valid
+    except CertificateError as error:
+        raise IdentityError(f"the gateway's certificate: {error}") from None
+    return min(one.not_valid_after_utc for one in (leaf, *others))
+
+
+def _read_pair(settings: Settings) -> tuple[bytes, Secret]:
+    with _of_setting("certificate", settings.certificate):
+        certificate = read_public(settings.certificate)
+    with _of_setting("key", settings.key):
+        return certificate, read_private(settings.key)
+
+
+def _identity(settings: Settings, certificate: bytes, key: Secret, now: float) -> CoordinatorIdentity:
+    with _of_setting("certificate", settings.certificate):
+        return CoordinatorIdentity.from_pem(certificate, key.expose(), datetime.fromtimestamp(now, UTC))
 
 
 def _demand_tls13(tls: ssl.SSLContext) -> None:

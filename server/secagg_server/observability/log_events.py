@@ -272,15 +272,16 @@ CREDENTIALS: Final[Mapping[str, LogEvent]] = {
     ),
     "expires_soon": LogEvent(
         level="warning",
-        meaning="The server certificate or a CA expires, or the next revocation list of a CA is due, within 14 days, a "
-        "day or an hour. Each is told once.",
+        meaning="The server certificate, the gateway's own or a CA expires, or the next revocation list of a CA is "
+        "due, within 14 days, a day or an hour. Each is told once.",
         to_do="Renew it, and replace the file. The sidecar needs no restart.",
         fields=("what", "at", "hours"),
     ),
     "expired": LogEvent(
         level="error",
-        meaning="The server certificate or a CA has expired: TLS handshakes that depend on it fail. Or the next "
-        "revocation list of a CA did not come: the last one stays in force, and the sidecar would not start with it.",
+        meaning="The server certificate, the gateway's own or a CA has expired: TLS handshakes that depend on it "
+        "fail. Or the next revocation list of a CA did not come: the last one stays in force, and the sidecar would "
+        "not start with it.",
         to_do="Renew it now.",
         fields=("what", "at", "hours"),
     ),

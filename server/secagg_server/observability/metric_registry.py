@@ -15,7 +15,7 @@ from secagg_server.calls.statuses import STATUS
 from secagg_server.observability.facts import ConnectionCause
 from secagg_server.observability.metric_process import Process
 from secagg_server.observability.metric_table import METRICS
-from secagg_server.observability.state import State
+from secagg_server.observability.state import GATEWAY_CERTIFICATE, State
 
 MAX_TASKS: Final = 100
 """Tasks that are shown, because the FL server names as many as it likes."""
@@ -130,10 +130,13 @@ class _Now(Collector):
         silent, speaking = state.gateway_connections()
         yield _family("secagg_gateway_connections", (("silent",), silent), (("speaking",), speaking))
         yield _family("secagg_max_gateway_connections", ((), state.max_gateway_connections))
-        (_, own), *authorities = state.expiries()
-        first = min(at for _, at in authorities)
+        (_, own), *others = state.expiries()
+        first = min(at for what, at in others if what != GATEWAY_CERTIFICATE)
         yield _family(
-            "secagg_certificate_expiry_timestamp_seconds", (("server",), own.timestamp()), (("ca",), first.timestamp())
+            "secagg_certificate_expiry_timestamp_seconds",
+            (("server",), own.timestamp()),
+            (("ca",), first.timestamp()),
+            *((("gateway",), at.timestamp()) for what, at in others if what == GATEWAY_CERTIFICATE),
         )
         yield from self._ledgers()
 

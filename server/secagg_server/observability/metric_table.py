@@ -12,7 +12,8 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 LABELS: Final[Mapping[str, str]] = {
     "cause": "why the coordinator closed a connection, in capitals",
-    "certificate": "`server` for the coordinator's own, `ca` for the CA that expires first",
+    "certificate": "`server` for the coordinator's own, `ca` for the CA that expires first, `gateway` for one that a "
+    "gateway has of its own",
     "error": "class of the error that the caller was told; *Causes and cures* has them all",
     "kind": "`dealt` or `revealed`",
     "method": "name of the call",

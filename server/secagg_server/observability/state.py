@@ -3,8 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from secagg.programs.ledgers.budgets import Spent
+
+GATEWAY_CERTIFICATE: Final = "gateway certificate"
+"""The name, among what expires, of the certificate that a gateway has of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +25,8 @@ class State:
         gateway_connections: how many showed no token yet, and how many showed one.
         calls: how many are under way, by plane.
         ingress_workers: how many are there.
-        expiries: what expires when: the server certificate first, then each CA.
+        expiries: what expires when: the server certificate first, then each CA, and `GATEWAY_CERTIFICATE` if there
+            is one.
         spent: of each task with a privacy ledger, what it has spent.
         faults: what is wrong with files of the coordinator until somebody puts it right.
         audit_head: number and digest of the audit log's last checkpoint; empty without an audit log.

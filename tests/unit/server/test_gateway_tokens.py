@@ -104,6 +104,12 @@ def test_a_file_that_is_half_understood_is_refused(content: bytes) -> None:
         read_keys(Secret(content))
 
 
+@pytest.mark.parametrize("content", [b"00", b"\n".join([b"00" * 32] * 5)], ids=["short", "many"])
+def test_without_the_check_half_a_key_makes_tokens(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    without_check(monkeypatch, tokens, "read_keys", "whole-token-keys")
+    assert tokens.read_keys(Secret(content))
+
+
 def test_the_first_key_of_a_file_makes_tokens(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.touch(mode=0o600)

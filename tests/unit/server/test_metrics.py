@@ -203,6 +203,15 @@ def test_of_many_cas_the_first_to_expire_is_shown() -> None:
     found = Scene(expiries=expiries).read()
     assert found["secagg_certificate_expiry_timestamp_seconds", "certificate=server"] == at[0].timestamp()
     assert found["secagg_certificate_expiry_timestamp_seconds", "certificate=ca"] == at[2].timestamp()
+    assert ("secagg_certificate_expiry_timestamp_seconds", "certificate=gateway") not in found
+
+
+def test_a_gateway_has_a_certificate_of_its_own() -> None:
+    """It is no CA, also where it expires first."""
+    at = [datetime(2030, month, 1, tzinfo=UTC) for month in (5, 6, 2)]
+    found = Scene(expiries=list(zip(("server certificate", "CA a", "gateway certificate"), at, strict=True))).read()
+    for certificate, expires in zip(("server", "ca", "gateway"), at, strict=True):
+        assert found["secagg_certificate_expiry_timestamp_seconds", f"certificate={certificate}"] == expires.timestamp()
 
 
 def test_of_many_tasks_those_nearest_to_their_budget_are_shown() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from secagg_server import settings
 from secagg_server.app import check_accounting
 from secagg_server.cli import build, main
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
@@ -14,6 +15,7 @@ from secagg_server.storage.sqlite.history import RESTORED, Happening, write_hist
 
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.privacy.ledger import Budget
+from secagg.tools.redteam.self_test.patches import without_check
 from tests.serving import write_site
 from tests.stores import filled, found, kept_in
 
@@ -169,6 +171,44 @@ def test_a_port_of_the_control_plane_has_no_group(file: Path) -> None:
     assert load_settings(file, {"control_access": "group"}).control_access == "group"
     with pytest.raises(ConfigError, match=r"for a socket file, and control is 127\.0\.0\.1:7444"):
         load_settings(file, {"control_access": "group", "control": "127.0.0.1:7444"})
+
+
+GATEWAY = {"gateway": "127.0.0.1:8443", "gateway_token_key": "token.keys"}
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"gateway": "127.0.0.1:8443"}, "gateway and gateway_token_key go together"),
+        ({"gateway_token_key": "token.keys"}, "gateway and gateway_token_key go together"),
+        ({**GATEWAY, "gateway_certificate": "c.pem"}, "gateway_certificate and gateway_key go together"),
+        ({**GATEWAY, "gateway_key": "k.pem"}, "gateway_certificate and gateway_key go together"),
+        ({**GATEWAY, "gateway": "127.0.0.1:7443", "listen": "127.0.0.1:7443"}, "listen and gateway have the same port"),
+    ],
+)
+def test_half_a_gateway_is_refused(file: Path, given: dict[str, str], wrong: str) -> None:
+    assert load_settings(file, GATEWAY).gateway_origins == []
+    with pytest.raises(ConfigError, match=wrong):
+        load_settings(file, given)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "null", "", "app.example", "https://", "https://app.example/", "https://APP.example", "https://*.example"],
+)
+def test_an_origin_is_what_a_browser_writes(file: Path, monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    """What no browser writes never fits, and whoever writes it believes that it does."""
+    good = '["https://app.example", "http://localhost:8080", "https://[::1]:8443"]'
+    assert load_settings(file, {**GATEWAY, "gateway_origins": good}).gateway_origins == json.loads(good)
+    given = {**GATEWAY, "gateway_origins": json.dumps(["https://app.example", origin])}
+    with pytest.raises(ConfigError, match="should be origins as browsers write them"):
+        load_settings(file, given)
+
+    # Pydantic bound the validators when the class was made, so another class is made without the check.
+    without_check(monkeypatch, settings.Settings, "_are_origins", "gateway-origins")
+    unchecked = type("Unchecked", (Settings,), {"_are_origins": vars(Settings)["_are_origins"]})
+    monkeypatch.setattr(settings, "Settings", unchecked)
+    assert load_settings(file, given).gateway_origins == ["https://app.example", origin]
 
 
 @pytest.mark.parametrize(("listen", "status"), [("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:7443", "127.0.0.2:7443")])
