@@ -27,6 +27,9 @@ OF_THE_CHART: Final = frozenset(
 )
 """Settings that are the chart's own: addresses, files and folders inside the pod."""
 
+OF_A_GATEWAY: Final = frozenset({"gateway", "gateway_token_key", "gateway_certificate", "gateway_key"})
+"""As well, where the values have a gateway."""
+
 
 def settings_schema() -> dict[str, Any]:
     """The JSON schema of `settings` in the values: every setting that is not the chart's own, without defaults."""
@@ -36,7 +39,7 @@ def settings_schema() -> dict[str, Any]:
         "description": "Settings of the coordinator, from server/secagg_server/settings.py.",
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: field for name, field in kept.items() if name not in OF_THE_CHART},
+        "properties": {name: field for name, field in kept.items() if name not in OF_THE_CHART | OF_A_GATEWAY},
     }
 
 

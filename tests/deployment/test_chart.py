@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from secagg_server.settings import load_settings
 
 from secagg.crypto.identity import CoordinatorIdentity
-from tests.deployment.chart import ALERTS, CHART, OF_THE_CHART, RENDERED, ROOT, rendered
+from tests.deployment.chart import ALERTS, CHART, OF_A_GATEWAY, OF_THE_CHART, RENDERED, ROOT, rendered
 from tests.deployment.conftest import program
 from tests.machine import Machine
 from tests.pages import Code
@@ -358,6 +358,43 @@ def test_ports_of_the_fl_server_have_a_service_and_a_rule_of_their_own() -> None
     assert participants["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
     assert [port["port"] for port in clients["ports"]] == [9092, 9093]
     assert len(objects()["NetworkPolicy", "secagg"]["spec"]["ingress"]) == 2
+
+
+def test_a_gateway_has_a_port_its_files_and_a_rule() -> None:
+    made = objects(*SETS["gateway"])
+    settings = tomllib.loads(made["ConfigMap", "secagg-settings"]["data"]["secagg-server.toml"])
+    spec = made["StatefulSet", "secagg"]["spec"]["template"]["spec"]
+    [sidecar] = spec["initContainers"]
+    assert settings["gateway"] == "0.0.0.0:8443"
+    assert settings["gateway_origins"] == ["https://app.hospital.example"]
+    assert {"name": "gateway", "containerPort": 8443, "protocol": "TCP"} in sidecar["ports"]
+    data, gateway = made["Service", "secagg"]["spec"]["ports"]
+    assert (data["port"], data["targetPort"]) == (7443, 7443)
+    assert (gateway["port"], gateway["targetPort"], gateway["nodePort"]) == (443, 8443, 30444)
+    [identity] = [each for each in spec["volumes"] if each["name"] == "identity"]
+    assert identity["projected"]["defaultMode"] == 0o400
+    secrets = {each["secret"]["name"]: each["secret"]["items"] for each in identity["projected"]["sources"][:-1]}
+    paths = {item["path"] for name in ("heart-tokens", "heart-web") for item in secrets[name]}
+    assert {f"/etc/secagg/{path}" for path in paths} == {settings[name] for name in OF_A_GATEWAY - {"gateway"}}
+    rules = made["NetworkPolicy", "secagg"]["spec"]["ingress"]
+    assert rules[1] == {
+        "ports": [{"protocol": "TCP", "port": 8443}],
+        "from": [{"ipBlock": {"cidr": "203.0.113.0/24"}}],
+    }
+    everybody = objects(*SETS["gateway"], "--set-json", "networkPolicy.gatewayClients=[]")
+    assert "from" not in everybody["NetworkPolicy", "secagg"]["spec"]["ingress"][1]
+
+
+def test_a_gateway_without_a_certificate_of_its_own_shows_the_sidecars() -> None:
+    made = objects(*SETS["gateway"], "--set", "gateway.certificateSecret=", "--set", "ipv6=true")
+    settings = tomllib.loads(made["ConfigMap", "secagg-settings"]["data"]["secagg-server.toml"])
+    assert settings["gateway"] == "[::]:8443"
+    assert set(settings) & OF_A_GATEWAY == {"gateway", "gateway_token_key"}
+    assert "gateway-cert.pem" not in str(made["StatefulSet", "secagg"])
+
+
+def test_without_a_gateway_nothing_knows_of_one() -> None:
+    assert not [word for word in ("8443", "gateway_", "token.keys") if word in template()]
 
 
 def test_without_a_ledger_nothing_lasts() -> None:

@@ -14,6 +14,7 @@ from secagg import __version__
 from tests.deployment.chart import (
     ALERTS,
     CHART,
+    OF_A_GATEWAY,
     OF_THE_CHART,
     OWN_ALERTS,
     RENDERED,
@@ -43,7 +44,7 @@ def test_the_values_know_every_setting_that_the_chart_does_not_set() -> None:
     schema = SCHEMA.read_text()
     assert with_settings(schema) == schema, MEND
     known = json.loads(schema)["properties"]["settings"]["properties"]
-    assert set(known) == set(Settings.model_fields) - OF_THE_CHART
+    assert set(known) == set(Settings.model_fields) - OF_THE_CHART - OF_A_GATEWAY
     assert settings_schema()["additionalProperties"] is False
     assert known["budget"]["properties"]["epsilon"]["exclusiveMinimum"] == 0
     assert known["max_open_rounds"]["maximum"] == 1_000_000

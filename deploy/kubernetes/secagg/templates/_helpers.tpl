@@ -58,6 +58,14 @@ participant_ca = "/etc/secagg/ca.pem"
 state_dir = "/var/lib/secagg/state"
 ledger_dir = "/var/lib/secagg/ledger"
 {{- end }}
+{{- if .Values.gateway.enabled }}
+gateway = "{{ include "secagg.every" . }}:8443"
+gateway_token_key = "/etc/secagg/token.keys"
+{{- if .Values.gateway.certificateSecret }}
+gateway_certificate = "/etc/secagg/gateway-cert.pem"
+gateway_key = "/etc/secagg/gateway-key.pem"
+{{- end }}
+{{- end }}
 {{- range $name := keys .Values.settings | sortAlpha }}
 {{ $name }} = {{ include "secagg.toml" (index $.Values.settings $name) }}
 {{- end }}
