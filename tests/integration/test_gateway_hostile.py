@@ -24,10 +24,11 @@ from structlog.testing import capture_logs
 from secagg.crypto.secret import Secret
 from secagg.errors import LimitError, ProtocolViolation
 from secagg.messages import ParticipantId
+from secagg.tools.deployment.gateway_channel import SERVICE
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.v1 import data_plane_pb2
 from secagg.wire.v1 import gateway_pb2 as pb
-from tests.gateway import KEY, SERVICE, believing, token_of, with_gateway
+from tests.gateway import KEY, believing, token_of, with_gateway
 from tests.serving import NAMES, PATIENCE_S, Stage, make_config, site, stage
 
 ALICE, BOB = NAMES[:2]

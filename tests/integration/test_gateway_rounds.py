@@ -90,7 +90,7 @@ async def test_one_over_the_gateway_drops_out(tmp_path: Path, call: str) -> None
 async def test_an_upload_goes_on_behind_what_arrived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway loses the call in the middle of an upload. What was acknowledged is not sent again."""
     config = make_config(3, size=1_500_000)
-    monkeypatch.setattr("tests.gateway.BATCH_BYTES", 1)
+    monkeypatch.setattr("secagg.tools.deployment.gateway_channel.BATCH_BYTES", 1)
     numbers: list[tuple[bytes, int]] = []
 
     async with stage(tmp_path, **with_gateway(tmp_path)) as s:
@@ -128,7 +128,7 @@ async def test_a_restart_of_the_coordinator_breaks_no_round(
 ) -> None:
     """Its calls are gone, whoever made them makes them again, and an upload goes on behind what was kept."""
     config = make_config(4, size=1_000_000 if call == "SendInput" else 50)
-    monkeypatch.setattr("tests.gateway.BATCH_BYTES", 1)  # a chunk in each request
+    monkeypatch.setattr("secagg.tools.deployment.gateway_channel.BATCH_BYTES", 1)  # a chunk in each request
     reached, loop = asyncio.Event(), asyncio.get_running_loop()
     ids: dict[str, set[bytes]] = {}
 

@@ -26,6 +26,7 @@ from secagg.messages import MASKED_PHASES, Phase
 from secagg.tools.bench import core, homomorphic, homomorphic_report, round_participant, secrets, status, unmasking
 from secagg.tools.bench import round as rounds
 from secagg.tools.bench.core import Sizes
+from secagg.tools.bench.gateway import GATEWAY, GRPC, Way, sections
 from secagg.tools.bench.measure import seconds_each, take_turns
 from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.report import Figure, Report, Section, at_least, at_most
@@ -414,3 +415,26 @@ def test_a_homomorphic_sum_that_is_not_exact_is_no_figure(monkeypatch: pytest.Mo
     monkeypatch.setattr(homomorphic, "decrypted", wrong)
     with pytest.raises(LocalError, match="not exact"):
         homomorphic.run(1000, repeat=1)
+
+
+# --- the gateway ------------------------------------------------------------------------------------------------------
+
+
+def test_the_gateway_is_compared_with_grpc() -> None:
+    """Medians of rounds; two requests of the gateway are a call."""
+    found = sections({GRPC: Way((3.0, 1.0, 2.0), 0.001, 0.002, True), GATEWAY: Way((4.0, 9.0, 5.0), 0.004, 0.01, True)})
+    rounds_, calls = ({figure.name: figure.value for figure in section.figures} for section in found)
+    assert rounds_ == {"grpc_round_cpu_s": 2.0, "gateway_round_cpu_s": 5.0, "gateway_round_ratio": 2.5}
+    assert calls["gateway_requests_per_s"] == 200
+    assert calls["gateway_requests_of_a_core_per_s"] == 500
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells the processor time of a process")
+def test_rounds_and_calls_are_made_both_ways() -> None:
+    sizes = ["--participants", "3", "--values", "100", "--rounds", "1", "--calls", "2"]
+    run = CliRunner().invoke(app, ["gateway", *sizes, "--json"])
+    assert run.exit_code == 0, run.output
+    document = json.loads(run.stdout)
+    check_form(document)
+    assert document["exact"] is True
+    assert document["setting"] == {"participants": 3, "values": 100, "rounds": 1, "calls": 2}

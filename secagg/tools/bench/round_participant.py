@@ -22,6 +22,7 @@ from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg.tools.bench.memory import memory_of
 from secagg.tools.deployment.crew import tell
+from secagg.tools.deployment.gateway_channel import GatewayChannel, over_gateway
 from secagg.tools.simulation.grid import update_of
 from secagg.wire.calls import INPUT_CALLS
 
@@ -75,6 +76,9 @@ def main() -> None:
     parser.add_argument("--timeout-s", type=float, required=True)
     parser.add_argument("--allow-experimental", action="store_true")
     parser.add_argument("--leave-after-half-of", type=int, metavar="CHUNKS")
+    parser.add_argument(
+        "--token-keys", type=Path, help="call over the gateway at the target, with these keys of tokens"
+    )
     arguments = parser.parse_args()
     interceptors = [] if arguments.leave_after_half_of is None else [LeaveHalfway(arguments.leave_after_half_of)]
     client = Client.from_files(
@@ -92,6 +96,8 @@ def main() -> None:
     )
     for interceptor in interceptors:
         interceptor.leave = client.cancel
+    if arguments.token_keys is not None:
+        over_gateway(client, GatewayChannel.from_files(arguments.target, arguments.identity, arguments.token_keys))
     update = update_of(arguments.identity.name, arguments.values)
     with client:
         tell("ready", peak_memory_bytes=memory_of().peak_bytes)

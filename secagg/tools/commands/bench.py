@@ -284,6 +284,27 @@ def doors(
 
 
 @app.command()
+def gateway(
+    *,
+    participants: Processes = 5,
+    values: Values = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each way that are counted.")] = 3,
+    calls: Annotated[int, typer.Option(min=1, help="Small calls of each way.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """What rounds and small calls over the gateway for browsers take of the coordinator's processor, beside gRPC.
+
+    Exit code 1 if a sum was not exact.
+
+    Example: secagg bench gateway --json
+    """
+    from secagg.tools.bench.gateway import GatewaySetting, measure
+
+    setting = GatewaySetting(participants=participants, values=values, rounds=rounds, calls=calls)
+    _print(measure(setting, _say), as_json)
+
+
+@app.command()
 def draw(
     files: Annotated[
         list[Path],

@@ -15,6 +15,7 @@ START_S: Final = 60.0
 """Longest time for a process to start on a busy machine."""
 
 _STOP_S: Final = 10.0
+_REQUESTS_PER_S: Final = 1_000_000
 _SERVER_PACKAGES: Final = ("grpc_health", "grpc_reflection", "pydantic_settings", "structlog")
 SIDECAR: Final = "from secagg_server.cli import main; main()"
 """Python that runs a coordinator."""
@@ -40,6 +41,7 @@ class Sidecar:
         state: Path | None = None,
         program: str = SIDECAR,
         link: bool = False,
+        token_keys: Path | None = None,
     ) -> None:
         """Start it.
 
@@ -50,6 +52,8 @@ class Sidecar:
             state: folder of what survives a restart; without one it keeps everything in memory.
             program: Python that runs it.
             link: whether ingress workers can join it, on loopback.
+            token_keys: keys of tokens for its gateway, on loopback, which takes requests without a limit that matters;
+                without them it has none.
 
         Raises:
             MissingExtraError: the server's packages are not installed.
@@ -68,6 +72,8 @@ class Sidecar:
             **({"--status": "127.0.0.1:0"} if status else {}),
             **({} if state is None else {"--state-dir": state}),
             **({"--link": "127.0.0.1:0"} if link else {}),
+            **({} if token_keys is None else {"--gateway": "127.0.0.1:0", "--gateway-token-key": token_keys}),
+            **({} if token_keys is None else {"--gateway-requests-per-s": _REQUESTS_PER_S}),
         }
         flags = [str(word) for pair in arguments.items() for word in pair]
         with self.log.open("wb") as log:
@@ -80,6 +86,7 @@ class Sidecar:
         self.control_plane: str = ready["control_plane"]
         self.status: str | None = ready["status"]
         self.link: str | None = ready["link"]
+        self.gateway: str | None = ready["gateway"]
 
     def __enter__(self) -> Self:
         return self
