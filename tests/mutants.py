@@ -496,7 +496,7 @@ MUTANTS: Final = (
     # --- the status port and what it tells
     _unchecked("status-writes", _STATUS_PORT, "status-reads-alone", _STATUS_TESTS),
     _unchecked("status-by-any-name", _STATUS_PORT, "status-host", _STATUS_TESTS),
-    _unchecked("status-as-often-as-peers-like", _STATUS_PORT, "status-connections-a-second", _STATUS_TESTS),
+    _unchecked("as-often-as-peers-like", f"{_SERVER}/network/listening.py", "connections-a-second", _STATUS_TESTS),
     _unchecked("status-for-all-at-once", _STATUS_PORT, "status-connections", _STATUS_TESTS),
     _unchecked("status-for-ever", _STATUS_PORT, "status-connection-time", _STATUS_TESTS),
     _unchecked("status-of-any-length", _STATUS_PORT, "status-request-bytes", _STATUS_TESTS),

@@ -17,8 +17,10 @@ from secagg_server.certificates import files
 from secagg_server.gateway import application, held, port
 from secagg_server.gateway.application import MAX_SUBMIT_BYTES, Application
 from secagg_server.gateway.held import CallFailed, HeldCall, HeldCalls
-from secagg_server.gateway.port import GatewayPort, Visitor
+from secagg_server.gateway.port import Visitor
 from secagg_server.limits.call_limiter import CallLimiter
+from secagg_server.network.listening import PacedListener
+from secagg_server.network.places import Places
 from structlog.testing import capture_logs
 
 from secagg.crypto.secret import Secret
@@ -415,7 +417,7 @@ async def test_of_too_many_connections_the_oldest_goes(tmp_path: Path, monkeypat
             assert (await peer.describe(link)).status == 200
         assert await first.over()
         assert [(await peer.describe(link)).status for link in others] == [200, 200]
-        without_check(monkeypatch, GatewayPort, "spoke", "gateway-connections-of-one")
+        without_check(monkeypatch, Places, "spoke", "connections-of-one")
         assert (await peer.describe()).status == 200
         assert [(await peer.describe(link)).status for link in others] == [200, 200]
 
@@ -429,7 +431,7 @@ async def test_strangers_make_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert await first.over()
         assert (await peer.describe(second)).status == 200
         assert (await peer.describe(known)).status == 200
-    without_check(monkeypatch, GatewayPort, "_accept", "gateway-connections")
+    without_check(monkeypatch, Places, "enter", "connections-in-all")
     (tmp_path / "twin").mkdir()
     async with gateway(tmp_path / "twin") as peer:
         crowd = [await peer.link() for _ in range(4)]
@@ -741,7 +743,7 @@ async def test_connections_beyond_the_rate_wait(tmp_path: Path, monkeypatch: pyt
         """How many of six connections are let in within a second of the port's clock."""
         server = peer.stage.server.gateway
         assert server is not None
-        server._port._clock = lambda: 7.0  # a long second
+        server._port._listener._clock = lambda: 7.0  # a long second
         links = [asyncio.create_task(peer.link()) for _ in range(6)]
         async with asyncio.timeout(PATIENCE_S):
             while sum(link.done() for link in links) < least:
@@ -754,7 +756,7 @@ async def test_connections_beyond_the_rate_wait(tmp_path: Path, monkeypatch: pyt
 
     async with gateway(tmp_path) as peer:
         assert await crowd(peer, 2) == 2
-    without_check(monkeypatch, GatewayPort, "_accept", "gateway-connections-a-second")
+    without_check(monkeypatch, PacedListener, "_accept", "connections-a-second")
     async with gateway(tmp_path / "twin") as peer:
         assert await crowd(peer, 6) == 6
 

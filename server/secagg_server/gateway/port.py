@@ -17,7 +17,8 @@ from uvicorn.server import ServerState
 
 from secagg.transport.addresses import TcpAddress
 from secagg_server.gateway.application import MAX_HEADER_BYTES, Application, HungUp
-from secagg_server.network.listening import tcp_listener
+from secagg_server.network.listening import PacedListener
+from secagg_server.network.places import Places
 from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
 from secagg_server.observability.observer import Observer
 
@@ -36,9 +37,6 @@ SILENT_S: Final = 10.0
 
 IDLE_S: Final = 75.0
 """From the end of an answer to the headers of the next request."""
-
-_BACKLOG: Final = 1024
-_RETRY_S: Final = 0.1
 
 
 class GatewayPort:
@@ -71,16 +69,13 @@ class GatewayPort:
         Raises:
             ConfigError: the port cannot be taken.
         """
-        self._listener = tcp_listener(address, "gateway", _BACKLOG)
-        self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
+        self._listener = PacedListener(
+            address, "gateway", self._accepted, most_a_second=MAX_A_SECOND, observer=observer, clock=clock
+        )
+        self.listens = self._listener.listens
         self.write_timeout_s = write_timeout_s
-        self._places = places
-        self._most_of_one = most_of_one
         self._observer = observer
-        self._clock = clock
-        self._silent: dict[Visitor, None] = {}  # without a token, the oldest first
-        self._speaking: dict[str, dict[Visitor, None]] = {}  # by participant, the oldest first
-        self._second, self._accepted = 0, 0
+        self._places = Places[Visitor](most=places, most_silent=MAX_SILENT, most_of_one=most_of_one, close=self.close)
         self._state = ServerState()
         self._config: uvicorn.Config | None = None
         self._tls: Callable[[], ssl.SSLContext] | None = None
@@ -108,38 +103,28 @@ class GatewayPort:
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         )
         self._config.load()
-        self._watch()
+        self._listener.start(asyncio.get_running_loop())
 
     def stop(self) -> None:
         """Close the port and all connections."""
-        if self._config is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-        self._listener.close()
-        for visitor in [*self._silent, *(one for known in self._speaking.values() for one in known)]:
+        self._listener.stop()
+        for visitor in self._places:
             visitor.cut()
 
     @property
     def connections(self) -> tuple[int, int]:
         """How many have shown no token yet, and how many have."""
-        return len(self._silent), sum(map(len, self._speaking.values()))
+        return self._places.counts
 
     def shut_out(self, caller: str) -> None:
         """Close every connection of `caller`, who may not take part any more."""
-        for visitor in list(self._speaking.get(caller, ())):
-            self.close(visitor, ConnectionCause.REFUSED)
+        self._places.shut_out(caller)
 
     # --- what connections do ------------------------------------------------------------------------------------------
 
     def spoke(self, visitor: "Visitor", caller: str) -> None:
         """A request of `caller` came. One connection has one participant; with a token of another it changes hands."""
-        if visitor.caller == caller:
-            return
-        self.gone(visitor)
-        visitor.caller = caller
-        known = self._speaking.setdefault(caller, {})
-        known[visitor] = None
-        if len(known) > self._most_of_one:  # check: gateway-connections-of-one
-            self.close(next(iter(known)), ConnectionCause.TOO_MANY)
+        self._places.spoke(visitor, caller)
 
     def close(self, visitor: "Visitor", cause: ConnectionCause, detail: str = "") -> None:
         """Cut a connection off, and tell why."""
@@ -149,58 +134,15 @@ class GatewayPort:
 
     def gone(self, visitor: "Visitor") -> None:
         """Count the connection no longer."""
-        self._silent.pop(visitor, None)
-        known = self._speaking.get(visitor.caller)
-        if known is not None:
-            known.pop(visitor, None)
-            if not known:
-                del self._speaking[visitor.caller]
+        self._places.leave(visitor)
 
     # --- accepting ----------------------------------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        if self._listener.fileno() >= 0:
-            asyncio.get_running_loop().add_reader(self._listener, self._accept)
-
-    def _pause(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._listener)
-        loop.call_later(_RETRY_S, self._watch)
-
-    def _accept(self) -> None:
-        """Accept one connection: whoever else has something to do on the loop gets its turn between two."""
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._accepted = second, 0
-        if self._accepted >= MAX_A_SECOND:  # check: gateway-connections-a-second
-            self._pause()
-            return
-        try:
-            peer, address = self._listener.accept()
-        except (BlockingIOError, ConnectionError):
-            return
-        except OSError as error:  # no descriptors: something else in this process has them
-            self._observer.tell(ConnectionClosed(ConnectionCause.NOT_ACCEPTED, detail=str(error)))
-            self._pause()
-            return
-        self._accepted += 1
-        if sum(self.connections) >= self._places or len(self._silent) >= MAX_SILENT:  # check: gateway-connections
-            self._evict()
-        peer.setblocking(False)
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        host, port = address[:2]
-        visitor = Visitor(self, peer, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        self._silent[visitor] = None
+    def _accepted(self, peer: socket.socket, address: str) -> None:
+        visitor = Visitor(self, peer, address)
+        self._places.enter(visitor)
         visitor.serving = asyncio.ensure_future(self._serve(visitor, peer))
         visitor.serving.add_done_callback(visitor.served)
-
-    def _evict(self) -> None:
-        """Close the oldest connection without a token; else the oldest of who has most."""
-        if self._silent:
-            self.close(next(iter(self._silent)), ConnectionCause.SILENT)
-        else:
-            most = max(self._speaking.values(), key=len)
-            self.close(next(iter(most)), ConnectionCause.FOR_ANOTHER)
 
     async def _serve(self, visitor: "Visitor", peer: socket.socket) -> None:
         if self._config is None or self._tls is None:
@@ -215,7 +157,7 @@ class GatewayPort:
                 ssl_shutdown_timeout=HANDSHAKE_S,
             )
         except OSError as error:  # the handshake failed, or took too long
-            if visitor in self._silent:
+            if visitor in self._places:
                 self.close(visitor, ConnectionCause.TLS_REFUSED, type(error).__name__)
 
 

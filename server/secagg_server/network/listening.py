@@ -1,20 +1,28 @@
-"""The addresses at which the coordinator listens, and the file of the control socket."""
+"""The addresses at which the coordinator listens, who is accepted there, and the file of the control socket."""
 
+import asyncio
 import errno
+import math
 import os
 import shlex
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
 import grpc
 
 from secagg.errors import ConfigError
 from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control
+from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
+from secagg_server.observability.observer import Observer
 from secagg_server.settings import ControlAccess, Settings
+
+_RETRY_S: Final = 0.1
 
 
 @contextmanager
@@ -51,6 +59,99 @@ def tcp_listener(address: TcpAddress, setting: str, backlog: int = 1024) -> sock
         raise _not_taken(address, setting, error) from error
     listener.setblocking(False)
     return listener
+
+
+class PacedListener:
+    """A port whose connections are accepted on an event loop, from `start` to `stop`.
+
+    Who comes sooner than is allowed waits in the kernel's queue.
+
+    Attributes:
+        listens: the address, with the port that it got.
+    """
+
+    def __init__(
+        self,
+        address: TcpAddress,
+        setting: str,
+        accepted: Callable[[socket.socket, str], None],
+        *,
+        backlog: int = 1024,
+        at_once: int = 1,
+        most_a_second: float = math.inf,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the port. Raises as `tcp_listener`.
+
+        Args:
+            address: where to listen.
+            setting: that has the address.
+            accepted: gets each connection, which waits for nothing, and HOST:PORT of its other end.
+            backlog: connections that may wait to be accepted.
+            at_once: connections before whatever else has something to do on the loop gets its turn.
+            most_a_second: connections.
+            observer: hears that none can be accepted because this process may open no more files.
+            clock: seconds.
+        """
+        self._socket = tcp_listener(address, setting, backlog)
+        self.listens = TcpAddress(address.host, self._socket.getsockname()[1])
+        self._on_accepted = accepted
+        self._at_once = at_once
+        self._most_a_second = most_a_second
+        self._observer = observer
+        self._clock = clock
+        self._second, self._accepted = 0, 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Accept from now on. Called on the loop."""
+        self._loop = loop
+        self._watch(loop)
+
+    def stop(self) -> None:
+        """Close the port. Called on the loop, if there was a `start`."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._socket.fileno() >= 0:
+            loop.add_reader(self._socket, self._accept, loop)
+
+    def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self._socket)
+        loop.call_later(_RETRY_S, self._watch, loop)
+
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(self._at_once):
+            second = int(self._clock())
+            if second != self._second:
+                self._second, self._accepted = second, 0
+            if self._accepted >= self._most_a_second:  # check: connections-a-second
+                self._pause(loop)
+                return
+            try:
+                peer, address = self._socket.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # gone already
+            except OSError as error:  # no descriptors: something else in this process has them
+                if self._observer is not None:
+                    self._observer.tell(ConnectionClosed(ConnectionCause.NOT_ACCEPTED, detail=str(error)))
+                self._pause(loop)
+                return
+            self._accepted += 1
+            peer.setblocking(False)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._on_accepted(peer, _written(address))
+
+
+def _written(address: tuple[str, int]) -> str:
+    """A socket's address as HOST:PORT, IPv6 in brackets."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _not_taken(address: TcpAddress, setting: str, error: OSError) -> ConfigError:

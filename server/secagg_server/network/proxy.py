@@ -15,7 +15,8 @@ from typing import Final
 
 from secagg.transport.addresses import TcpAddress
 from secagg_server.network.copying import Connection, Copier
-from secagg_server.network.listening import tcp_listener
+from secagg_server.network.listening import PacedListener
+from secagg_server.network.places import Places
 from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
 from secagg_server.observability.observer import Observer
 
@@ -32,9 +33,7 @@ TOLD_WITHIN_S: Final = 1.0
 """How long after the end of a connection without a call grpc may still say why."""
 
 _MOST_ENDED: Final = 4096
-_BACKLOG: Final = 1024
 _ACCEPTED_AT_ONCE: Final = 64
-_RETRY_S: Final = 0.1
 
 
 class ConnectionProxy:
@@ -69,17 +68,14 @@ class ConnectionProxy:
         Raises:
             ConfigError: the port cannot be taken.
         """
-        self._listener = tcp_listener(address, "listen", _BACKLOG)
-        self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
-        self._places = places
-        self._most_of_one = most_of_one
+        self._listener = PacedListener(address, "listen", self._accepted, at_once=_ACCEPTED_AT_ONCE, observer=observer)
+        self.listens = self._listener.listens
+        self._places = Places[Connection](
+            most=places, most_silent=max_silent, most_of_one=most_of_one, close=self._close
+        )
         self._hello_s = hello_s
         self._silent_s = silent_s
-        self._max_silent = max_silent
-        self._silent: dict[Connection, None] = {}  # without a call, the oldest first
-        self._speaking: dict[str, dict[Connection, None]] = {}  # by caller, the oldest first
         self._ended: dict[Connection, None] = {}  # without a call, and still known by their peers; the oldest first
-        self._count = 0
         self._by_peer: dict[str, Connection] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -90,21 +86,21 @@ class ConnectionProxy:
         """Copy to grpc on this port of loopback from now on."""
         self._copier.grpc_port = grpc_port
         self._thread.start()
-        self._loop.call_soon_threadsafe(self._watch)
+        self._loop.call_soon_threadsafe(self._listener.start, self._loop)
 
     def stop(self) -> None:
         """Close all connections and the port."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop)
             self._thread.join()
-        self._listener.close()
+        else:
+            self._listener.stop()
         self._loop.close()
 
     @property
     def connections(self) -> tuple[int, int]:
         """How many made no call yet, and how many made one."""
-        silent = len(self._silent)
-        return silent, max(0, self._count - silent)  # the loop may be between the two
+        return self._places.counts
 
     # --- what handlers of calls say, from their own thread ------------------------------------------------------------
 
@@ -122,7 +118,7 @@ class ConnectionProxy:
 
     def shut_out(self, caller: str) -> None:
         """Close every connection of `caller`, who may not take part any more."""
-        self._loop.call_soon_threadsafe(self._shut_out, caller)
+        self._loop.call_soon_threadsafe(self._places.shut_out, caller)
 
     def address(self, peer: str) -> str:
         """HOST:PORT of the participant behind the connection that grpc calls `peer`."""
@@ -144,51 +140,19 @@ class ConnectionProxy:
 
     # --- on the loop --------------------------------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        self._loop.add_reader(self._listener, self._accept)
-
     def _stop(self) -> None:
-        self._loop.remove_reader(self._listener)
-        for connection in [*self._silent, *(c for known in self._speaking.values() for c in known)]:
+        self._listener.stop()
+        for connection in self._places:
             self._drop(connection)
         for connection in list(self._ended):
             self._forget(connection)
         self._loop.stop()
 
-    def _accept(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                client, address = self._listener.accept()
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                continue  # gone already
-            except OSError as error:  # no descriptors: something else in this process has them
-                self._observer.tell(ConnectionClosed(ConnectionCause.NOT_ACCEPTED, detail=str(error)))
-                self._loop.remove_reader(self._listener)
-                self._loop.call_later(_RETRY_S, self._watch)
-                return
-            while self._count >= self._places or len(self._silent) >= self._max_silent:
-                self._evict()
-            connection = Connection(client, _written(address))
-            self._silent[connection] = None
-            self._count += 1
-            client.setblocking(False)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._copier.begin(connection)
-            self._loop.call_later(self._hello_s, self._check_hello, connection)
-
-    def _evict(self) -> None:
-        """Close the oldest connection without a call; else the oldest of who has most."""
-        if self._silent:
-            self._close(next(iter(self._silent)), ConnectionCause.SILENT)
-        else:
-            most = max(self._speaking.values(), key=len)
-            self._close(next(iter(most)), ConnectionCause.FOR_ANOTHER)
-
-    def _shut_out(self, caller: str) -> None:
-        for connection in list(self._speaking.get(caller, ())):
-            self._close(connection, ConnectionCause.REFUSED)
+    def _accepted(self, client: socket.socket, address: str) -> None:
+        connection = Connection(client, address)
+        self._places.enter(connection)
+        self._copier.begin(connection)
+        self._loop.call_later(self._hello_s, self._check_hello, connection)
 
     def _close(self, connection: Connection, cause: ConnectionCause) -> None:
         if connection.open:
@@ -217,24 +181,14 @@ class ConnectionProxy:
     def _spoke(self, connection: Connection, caller: str) -> None:
         if not connection.open:
             return
-        self._silent.pop(connection, None)
-        connection.caller = caller
-        known = self._speaking.setdefault(caller, {})
-        known[connection] = None
-        if len(known) > self._most_of_one:
-            self._close(next(iter(known)), ConnectionCause.TOO_MANY)
+        self._places.spoke(connection, caller)
 
     def _drop(self, connection: Connection) -> None:
         if not connection.open:
             return
         connection.open = False
-        self._count -= 1
-        self._silent.pop(connection, None)
+        self._places.leave(connection)
         if connection.caller:
-            known = self._speaking[connection.caller]
-            del known[connection]
-            if not known:
-                del self._speaking[connection.caller]
             self._by_peer.pop(connection.peer, None)
         elif connection.peer:
             if len(self._ended) >= _MOST_ENDED:
@@ -260,9 +214,3 @@ class ConnectionProxy:
             del self._by_peer[connection.peer]
         if connection.shut_out:
             self._tell(connection, ConnectionClosed(ConnectionCause.WITHOUT_CALL, connection.address))
-
-
-def _written(address: tuple[str, int]) -> str:
-    """A socket's address as HOST:PORT, IPv6 in brackets."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from secagg.transport.addresses import TcpAddress
-from secagg_server.network.listening import tcp_listener
+from secagg_server.network.listening import PacedListener
 from secagg_server.observability.logs import ThrottledLog, plain_traceback
 
 MAX_CONNECTIONS: Final = 32
@@ -35,7 +35,6 @@ CONNECTION_S: Final = 10.0
 
 _BACKLOG: Final = 128
 _METHODS: Final = frozenset({"GET", "HEAD"})
-_RETRY_S: Final = 0.1
 _HEADERS: Final = {
     "cache-control": "no-store",
     "connection": "close",
@@ -151,13 +150,13 @@ class StatusPort:
         Raises:
             ConfigError: the port cannot be taken.
         """
-        self._listener = tcp_listener(address, "status", _BACKLOG)
-        self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
+        self._listener = PacedListener(
+            address, "status", self._accepted, backlog=_BACKLOG, most_a_second=MAX_A_SECOND, clock=clock
+        )
+        self.listens = self._listener.listens
         self._connection_s = connection_s
-        self._clock = clock
         self._open: dict[_Connection, None] = {}  # the oldest first
         self._accepting: set[asyncio.Task[Any]] = set()
-        self._second, self._accepted = 0, 0
         self._state = ServerState()
         self._config: uvicorn.Config | None = None
 
@@ -175,46 +174,19 @@ class StatusPort:
             h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
         )
         self._config.load()
-        self._watch()
+        self._listener.start(asyncio.get_running_loop())
 
     def stop(self) -> None:
         """Close the port and all connections."""
-        if self._config is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-        self._listener.close()
+        self._listener.stop()
         for connection in list(self._open):
             connection.transport.abort()
 
-    def _watch(self) -> None:
-        if self._listener.fileno() >= 0:
-            asyncio.get_running_loop().add_reader(self._listener, self._accept)
-
-    def _pause(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._listener)
-        loop.call_later(_RETRY_S, self._watch)
-
-    def _accept(self) -> None:
-        """Accept one connection: whoever else has something to do on the loop gets its turn between two."""
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._accepted = second, 0
-        if self._accepted >= MAX_A_SECOND:  # check: status-connections-a-second
-            self._pause()
-            return
-        try:
-            peer, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionError):
-            return
-        except OSError:  # no descriptors: something else in this process has them
-            self._pause()
-            return
-        self._accepted += 1
+    def _accepted(self, peer: socket.socket, _: str) -> None:
         if len(self._open) >= MAX_CONNECTIONS:  # check: status-connections
             oldest = next(iter(self._open))
             del self._open[oldest]
             oldest.transport.abort()
-        peer.setblocking(False)
         task = asyncio.ensure_future(self._serve(peer))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)

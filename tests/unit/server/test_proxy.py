@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from secagg_server.limits import open_files
+from secagg_server.network.places import Places
 from secagg_server.network.proxy import ConnectionProxy
 from secagg_server.observability.facts import ConnectionCause, ConnectionClosed, Fact
 from secagg_server.observability.logs import LogListener
@@ -17,6 +18,7 @@ from secagg_server.observability.observer import Observer
 from structlog.testing import capture_logs
 
 from secagg.errors import ConfigError
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.transport.addresses import TcpAddress
 
 PATIENCE_S = 10.0
@@ -151,7 +153,7 @@ def test_places_go_to_newcomers_and_those_without_a_call_lose_them(make: Make, m
         first = link(proxy)
         assert says(first, b"x") == b"x"
         proxy.spoke(echo.peers[0], "clinic")
-        until(lambda: bool(proxy._speaking))
+        until(lambda: proxy.connections[1] == 1)
         many = [link(proxy) for _ in range(20)]
         try:
             with link(proxy) as last:
@@ -166,15 +168,15 @@ def test_places_go_to_newcomers_and_those_without_a_call_lose_them(make: Make, m
     assert served
     assert [line["event"] for line in log] == ["silent_connection_closed"]  # of one address, so it is told once
     assert log[0]["address"].startswith("127.0.0.1:")
-    assert proxy._count <= 5
+    assert sum(proxy.connections) <= 5
     assert sum(map(closed, many[:10])) == 10
     first.close()
     for one in many:
         one.close()
-    monkeypatch.setattr(ConnectionProxy, "_evict", lambda self: setattr(self, "_places", self._places + 1))
+    without_check(monkeypatch, Places, "enter", "connections-in-all")
     proxy, echo = make(places=5)
     first, many, served = crowd(proxy, echo)  # the twin: as many as come, until files run out
-    assert proxy._count > 20
+    assert sum(proxy.connections) > 20
     first.close()
     for one in many:
         one.close()
@@ -199,8 +201,7 @@ def test_one_caller_has_so_many_connections_and_the_newest_stay(make: Make) -> N
     assert closed(other)
     for one in (*links, other):
         one.close()
-    until(lambda: not proxy._speaking)
-    assert proxy._count == 0
+    until(lambda: proxy.connections == (0, 0))
 
 
 def test_when_all_speak_the_one_with_most_connections_loses_one(make: Make) -> None:
@@ -209,7 +210,7 @@ def test_when_all_speak_the_one_with_most_connections_loses_one(make: Make) -> N
     for number, (one, caller) in enumerate(zip(links, ["clinic", "greedy", "greedy", "greedy"], strict=True)):
         assert says(one, b"x") == b"x"
         proxy.spoke(echo.peers[number], caller)
-    until(lambda: sum(map(len, proxy._speaking.values())) == 4)
+    until(lambda: proxy.connections == (0, 4))
     with capture_logs() as log, link(proxy) as newcomer:
         assert says(newcomer, b"x") == b"x"
         assert closed(links[1])

@@ -196,7 +196,7 @@ async def test_who_sends_slowly_or_does_not_take_its_answer_is_cut_off() -> None
         _, writer = await link(port)
         writer.write(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with asyncio.timeout(PATIENCE_S):
-            while port._open or not port._accepted:
+            while port._open or not port._listener._accepted:
                 await asyncio.sleep(0.01)
         writer.close()
 
