@@ -77,6 +77,7 @@ _MASKED, _CHUNK_TESTS = "secagg/masked/vector.py", "tests/unit/test_masked_vecto
 _MASKS, _MASK_STREAM = "secagg/masked/masks.py", "secagg/crypto/mask_stream.py"
 _STRIDE_TESTS = "tests/unit/test_mask_stream.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
+_HYBRID = "tests/security/test_hybrid_suite.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
 _STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
 _KEY_FILES, _KEY_FILE_TESTS = "secagg/programs/keyfiles.py", "tests/unit/test_keyfiles.py"
@@ -180,6 +181,13 @@ MUTANTS: Final = (
     Mutant("two-groups-of-one-round", _FLOW,
            "else (self._group.parent, offer.round_id)", "else (offer.round_id,)",
            "tests/security/test_groups.py"),
+    # --- the hybrid suite
+    _unchecked("pair-secret-unread", "secagg/masked/pair_secrets.py", "C111", _HYBRID),
+    _unchecked("pair-secret-of-a-dropout", "secagg/masked/unmask.py", "C112", _HYBRID),
+    Mutant("pair-seal-of-a-survivor", "secagg/masked/unmask.py", "self._liars.add(other)", "pass", _HYBRID),
+    Mutant("encapsulated-alone", "secagg/rounds/peer_sealing.py",
+           "return Secret(fresh.expose() + agreed.expose())", "return fresh", _HYBRID),
+    _unchecked("hybrid-not-demanded", "secagg/policy.py", "hybrid-suite", _HYBRID),
     # --- a participant's own terms
     _unchecked("twice-in-a-round", _TERMS, "joined-once", _SESSION),
     _unchecked("another-model", "secagg/context.py", "C4", _SESSION),

@@ -93,6 +93,7 @@ def test_every_refusal_says_where_it_comes_from() -> None:
         "different-models",  # as above
         "different-models-masked-active",  # the coordinator names the sender anew, without what was raised before
         "two-of-us",  # a bound of the configuration, which has no name
+        "sealed-in-others-names",  # the seal itself, which does not open
         "ckks-threshold-second-decryption",  # the last arm of a `match`: what no state awaits
         "bfv-threshold-second-decryption",
     ]
@@ -100,7 +101,7 @@ def test_every_refusal_says_where_it_comes_from() -> None:
 
 WITHOUT_MESSAGES = {
     "downgrade", "threshold-of-colluders", "all-but-one-collude", "two-majorities", "small-cohort", "two-of-us",
-    "changed-update", "different-models-masked-active", "ring-ground", "ring-cut", "ring-foreseen",
+    "changed-update", "different-models-masked-active", "ring-ground", "ring-cut", "ring-foreseen", "downgrade-hybrid",
 }  # fmt: skip
 """Games that end before the coordinator says anything to a participant."""
 

@@ -19,7 +19,7 @@ from secagg.crypto.rng import Rng, SeededRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import unpack
 from secagg.errors import LocalError, SecAggError
-from secagg.masked import shares
+from secagg.masked import pair_secrets, shares
 from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
 from secagg.masked.scheme import Participant, Reply
 from secagg.masked.share_keys import AwaitingRoster
@@ -176,7 +176,7 @@ class Adversary:
         match message:
             case ShareKeys():
                 self.shared[name] = message
-                self._open_shares(name)
+                self.open_shares(name)
             case MaskedInputChunk():
                 self._chunks[name].append(message)
             case Unmask():
@@ -327,15 +327,31 @@ class Adversary:
         return Secret(at_zero.to_bytes(33, "big")[1:])
 
     def _pair_secret(self, one: ParticipantId, other: ParticipantId) -> Secret | None:
+        if self.round.config.suite.hybrid:
+            gave, got = self._given(one, other), self._given(other, one)
+            return None if gave is None or got is None else pair_secrets.both(one, gave, other, got)
         for known, peer in ((one, other), (other, one)):
-            pair = self.mask_keys.get(known)
-            if pair is None and (private := self.recover(self.key_shares[self.index(known)])) is not None:
-                pair = KeyPair.from_private(private)
-            if pair is not None:
+            if (pair := self._mask_pair(known)) is not None:
                 return pair.agree(self.members[peer].keys.mask_public_key, peer=peer)
         return None
 
-    def _open_shares(self, sender: ParticipantId) -> None:
+    def _given(self, giver: ParticipantId, receiver: ParticipantId) -> Secret | None:
+        """The pair secret of a round of the hybrid suite: opened with the mask key of one end, or derived from that of
+        the other.
+        """
+        if (pair := self._mask_pair(receiver)) is not None:
+            entry = self.shared[giver].sealed[self.index(receiver)]
+            return pair_secrets.open_given(self.round, pair, self.members[giver], receiver, entry)
+        if (pair := self._mask_pair(giver)) is not None:
+            return pair_secrets.given(self.round, pair.private, giver, receiver)
+        return None
+
+    def _mask_pair(self, name: ParticipantId) -> KeyPair | None:
+        """The mask keys of a colluder, or of somebody of whom t shares are known."""
+        private = None if name in self.mask_keys else self.recover(self.key_shares[self.index(name)])
+        return self.mask_keys.get(name) if private is None else self.round.config.suite.key_pairs.from_private(private)
+
+    def open_shares(self, sender: ParticipantId) -> None:
         """What `sender` sealed to those whose channel keys we know. Our own forgeries may not open; others must."""
         for name, channel in self.channel_keys.items():
             sealed = self.shared[sender].sealed.get(self.index(name))

@@ -271,6 +271,8 @@ MUTANTS: Final = (
     _undefended("rings-unsafe", "any ring will do, however many collude", "ring-ground"),
     _undefended("ring-chosen", "the ring does not follow from the members' keys", "ring-foreseen"),
     _undefended("committee-silent", "nobody waits for the committee's signatures", "ring-two-stories"),
+    _undefended("half-of-a-key", "keys of the hybrid suite come from X25519 alone", "recorded-hybrid"),
+    _undefended("any-suite", "who demands the hybrid suite takes any other", "downgrade-hybrid"),
     _undefended("both-shares", "both kinds of share are answered", "both-shares"),
     _undefended("state-restored-twice", "a saved state can be restored again", "restored-twice"),
     _undefended("survivors-unchecked", "any number of survivors will do", "cohort-of-one"),

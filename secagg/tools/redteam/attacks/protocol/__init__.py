@@ -12,6 +12,7 @@ from secagg.tools.redteam.attacks.protocol.cohorts import COHORT_GAMES
 from secagg.tools.redteam.attacks.protocol.colluders import COLLUDER_GAMES
 from secagg.tools.redteam.attacks.protocol.encrypted import ENCRYPTED_GAMES
 from secagg.tools.redteam.attacks.protocol.encrypted_messages import ENCRYPTED_MESSAGE_GAMES
+from secagg.tools.redteam.attacks.protocol.hybrid import HYBRID_GAMES
 from secagg.tools.redteam.attacks.protocol.inputs import INPUT_GAMES
 from secagg.tools.redteam.attacks.protocol.keys import KEY_GAMES
 from secagg.tools.redteam.attacks.protocol.malicious_models import MODEL_GAMES
@@ -28,6 +29,7 @@ EVERY_GAME: Final = (
     *STATE_GAMES,
     *COLLUDER_GAMES,
     *SPARSE_GAMES,
+    *HYBRID_GAMES,
     *INPUT_GAMES,
     *RELEASE_GAMES,
     *COHORT_GAMES,

@@ -4,12 +4,14 @@ Sources: [B17] Bonawitz et al. 2017, [P22] Pasquini et al. 2022 (ePrint 2021/157
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from secagg import roster as rosters
+from secagg.config import Suite
 from secagg.errors import AuthenticationError
 from secagg.masked import unmask
 from secagg.masked.masked_input import AwaitingShares
@@ -36,9 +38,9 @@ from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Run
 
 
-def late_message(mode: Mode = MASKED_ACTIVE) -> Outcome:
+def late_message(mode: Mode = MASKED_ACTIVE, suite: Suite = Suite.X25519_SHA256_AES128) -> Outcome:
     """The victim is declared dropped, so its mask key is rebuilt; then its input comes in all the same."""
-    run = start(small_config(7, mode))
+    run = start(replace(small_config(7, mode), suite=suite))
 
     def attack() -> bool:
         adversary = Adversary(run)
