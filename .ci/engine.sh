@@ -1,6 +1,8 @@
 # For .ci/run, which sources it: a container engine, and a base for the sidecar's image where Docker Hub cannot be reached.
 
-# Use the engine that is there, or install one and start it until the end of the script.
+engine_folder=
+
+# Use the engine that is there, or install one and start it; `stop_engine` ends it.
 start_engine() {
     if docker_answers; then
         echo "The engine at ${DOCKER_HOST:-its usual place} is used."
@@ -11,7 +13,7 @@ start_engine() {
     export DOCKER_HOST=unix://$engine_folder/docker.sock
     as_root dockerd --host "$DOCKER_HOST" --data-root "$engine_folder/data" --exec-root "$engine_folder/exec" \
         --pidfile "$engine_folder/docker.pid" --group "$(id -gn)" >"$engine_folder/log" 2>&1 &
-    trap stop_engine EXIT
+    engine=$!
     for _ in $(seq 120); do
         if docker_answers; then return; fi
         sleep 0.5
@@ -24,8 +26,10 @@ docker_answers() {
     .venv/bin/python -c 'import docker; docker.from_env(timeout=5).ping()' 2>/dev/null
 }
 
+# Does nothing where none was started.
 stop_engine() {
-    as_root kill "$(cat "$engine_folder/docker.pid")" && wait
+    [ -n "$engine_folder" ] || return 0
+    as_root kill "$(cat "$engine_folder/docker.pid")" && wait "$engine" || true
     as_root rm -rf "$engine_folder"
 }
 

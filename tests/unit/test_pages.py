@@ -14,7 +14,7 @@ CI_RUNS: Final = {
     "make deployment": "as_root make deployment",
     "make docs": "make docs",
     "make frameworks": "on_loopback make frameworks",
-    "make lint": "make lint",
+    "make lint": "beside lint make lint",
     "make redteam": "make redteam",
     "make test": "make test",
     "make typescript": "make typescript",
