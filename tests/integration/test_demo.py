@@ -50,7 +50,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Demo:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=900,
         env={**os.environ, "TMPDIR": str(temporary)},
     )
     assert done.returncode == 0, done.stderr
