@@ -24,7 +24,7 @@ from tests.deployment.conftest import ROOT
 from tests.serving import write_site
 from tests.taking_part import QUICK
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 180.0
 """No test waits longer than this for a container."""
 
 RESTRICTED: Final[Mapping[str, Any]] = {

@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).parents[2]
 CLIENT: Final = ROOT / "client/typescript"
 LARGE: Final = 2**40
 COUNTS: Final = Schema((ArraySpec("n", (40,), "int64"),))
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 180.0
 
 PARTICIPATE: Final = """
 const done = arguments[arguments.length - 1];
@@ -118,7 +118,12 @@ async def test_python_node_and_a_page_get_one_exact_sum(window: Browser, tmp_pat
                 {**person(tmp_path, name, config, **spoilt), "arrays": {"n": {"dtype": "int64", "data": data(name)}}}
                 for name, spoilt in ((on_node, {}), (leaver, {"leaves": "SendInput"}))
             ]
-            given: dict[str, Any] = {"round_id": round_id, "policy": lenient(config), "weight": 1, "timeout_s": 50}
+            given: dict[str, Any] = {
+                "round_id": round_id,
+                "policy": lenient(config),
+                "weight": 1,
+                "timeout_s": PATIENCE_S,
+            }
             shown, said, *results = await asyncio.gather(
                 asyncio.to_thread(window.driver.execute_async_script, PARTICIPATE, told),
                 scene(s.server.data_address, tmp_path, nodes, round_id=round_id.hex()),

@@ -26,7 +26,7 @@ from tests.deployment.conftest import program
 from tests.kubelet import Volume
 from tests.serving import site
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 180.0
 OBJECTS: Final = {each["kind"]: each for each in yaml.safe_load_all(RENDERED.read_text())}
 POD: Final = OBJECTS["StatefulSet"]["spec"]["template"]["spec"]
 GROUP: Final = POD["securityContext"]["fsGroup"]

@@ -133,7 +133,7 @@ def test_flwr_run_in_flowers_simulation(tmp_path: Path, page: Code) -> None:
     with superlink(tmp_path, environment):
         done = subprocess.run(
             ["bash", "-eu", "-c", page.take("cd docs/examples/flower")],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert float(done.stdout.split("accuracy ")[-1].split()[0]) > 0.8

@@ -27,8 +27,8 @@ BIN = Path(sys.executable).parent
 SOURCES = '\n[tool.uv.sources]\nsecagg = {{ path = "{wheel}" }}\n'
 """What the page on frameworks says about where Flower finds the wheel."""
 
-STARTS_WITHIN = 60.0  # seconds
-ENDS_WITHIN = 300.0
+STARTS_WITHIN = 300.0  # seconds
+ENDS_WITHIN = 900.0
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 

@@ -21,6 +21,7 @@ from tests.frameworks.nvflare.scripts.told import Told
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SITES = 4
+WITHIN_S = 600.0
 
 
 def recipe_of(script: Path, arguments: str, sites: int, rounds: int) -> NumpyFedAvgRecipe:
@@ -55,9 +56,9 @@ def proof_of_concept(folder: Path) -> None:
     script = shutil.copy(SCRIPTS / "digits.py", folder)
     recipe = recipe_of(Path(script), "", sites, 2)
     secure(recipe, clip=1.0, max_weight=100, threat_model=ThreatModel.ACTIVE)
-    env = PocEnv(num_clients=sites, project_conf_path=str(project))
+    env = PocEnv(num_clients=sites, project_conf_path=str(project), extra={"login_timeout": WITHIN_S})
     run = recipe.execute(env)
-    result = run.get_result(timeout=100, clean_up=False)
+    result = run.get_result(timeout=WITHIN_S, clean_up=False)
     (model,) = Path(str(result)).rglob("server.npy")
     shutil.copy(model, folder / "model.npy")
 

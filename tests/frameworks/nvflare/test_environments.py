@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[3]
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 
 
 def run(kind: str, folder: Path) -> str:

@@ -28,7 +28,7 @@ from tests.serving import Director, Player, channel, make_config, make_settings,
 PEOPLE = 5
 WORKERS = 2
 AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN}
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 
 
 @dataclass
