@@ -70,8 +70,8 @@ class Kind:
         return entry[self.seal_size : self.seals_size]
 
     def digest_in(self, entry: bytes, number: int) -> bytes:
-        """The digest at position `number`, counted from 0, of an entry."""
-        start = self.seals_size + number * DIGEST_SIZE
+        """The digest at position `number`, counted from 0, of an entry that is as long as it has to be."""
+        start = len(entry) - (self.digests - number) * DIGEST_SIZE  # from the end: this runs for every pair of members
         return entry[start : start + DIGEST_SIZE]
 
     def check(self, message: ShareKeys, *, signed: bool, sender: ParticipantId) -> None:

@@ -7,7 +7,7 @@ fresh keys (proto/PROTOCOL.md, "The sparse graph").
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from heapq import nsmallest
 from typing import Protocol
@@ -83,6 +83,7 @@ class RingGraph:
     order: Sequence[Index]
     places: Sequence[int]
     committee: frozenset[Index]
+    _near: dict[Index, tuple[Index, ...]] = field(default_factory=dict, compare=False, repr=False)  # asked for so far
 
     @property
     def degree(self) -> int:
@@ -91,9 +92,11 @@ class RingGraph:
 
     def of(self, index: Index) -> tuple[Index, ...]:
         """The nearest on either side. There are more members than neighbours, so nobody stands on both."""
-        place, members = self.places[index - 1], len(self.order)
-        steps = (*range(-self.half, 0), *range(1, self.half + 1))
-        return tuple(sorted(self.order[(place + step) % members] for step in steps))
+        if index not in self._near:
+            place, members = self.places[index - 1], len(self.order)
+            steps = (*range(-self.half, 0), *range(1, self.half + 1))
+            self._near[index] = tuple(sorted(self.order[(place + step) % members] for step in steps))
+        return self._near[index]
 
 
 def neighbourhoods(round_: Round, members: int) -> Neighbourhoods:

@@ -172,6 +172,7 @@ def test_neighbours_are_the_nearest_on_both_sides() -> None:
     graph = ring_in_order(9, 4)
     assert graph.of(Index(1)) == (2, 3, 8, 9)
     assert graph.of(Index(5)) == (3, 4, 6, 7)
+    assert graph.of(Index(5)) is graph.of(Index(5))  # the coordinator asks with every message
 
 
 def test_a_ring_is_symmetric_and_drawn_again_for_every_seed() -> None:
