@@ -64,6 +64,7 @@ _CHAINS = "tests/unit/test_verified_chains.py"
 _REVOCATION, _EXPELLED = "tests/unit/test_revocation.py", "tests/integration/test_revocation.py"
 _LET_IN, _STRIKES = "tests/integration/test_who_is_let_in.py", "tests/unit/server/test_quarantine.py"
 _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.py"
+_TOGETHER = "tests/unit/server/test_taken_together.py"
 _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificates/callers.py"
 _OPENING = f"{_SERVER}/rounds/opening.py"
 _JOURNALLED = f"{_SERVER}/rounds/journalled.py"
@@ -412,6 +413,26 @@ MUTANTS: Final = (
            "            pass\n", "tests/unit/server/test_budget.py"),
     _unchecked("back-after-leaving", f"{_SERVER}/rounds/processes.py", "not-after-leaving", _HOSTING),
     _unchecked("old-upload-goes-on", f"{_SERVER}/rounds/uploads.py", "newest-upload", _HOSTING),
+    # --- messages that are taken together
+    _unchecked("one-sender-fills-the-queue", f"{_SERVER}/rounds/waiting.py", "waiting-of-one",
+               "tests/unit/server/test_waiting.py"),
+    Mutant("turned-and-not-told", _HOSTED,
+           "if outcome is not None or not all(isinstance(event, MessageAccepted) for event in events):",
+           "if outcome is not None:", _TOGETHER),
+    Mutant("one-thread-for-each-message", _HOSTED, "            try:\n                done = self._perform(step)\n",
+           "            if made:\n                return\n"
+           "            try:\n                done = self._perform(step)\n", _TOGETHER),
+    Mutant("refused-with-the-others", _HOSTED,
+           "made.append(error.with_traceback(None))  # it would keep this frame, and so the messages\n"
+           "                continue\n", "raise\n", _TOGETHER),
+    Mutant("untold-before-a-bug", _HOSTED, "came = [self._told_of(each) for each in made]",
+           "came = [self._told_of(each) if broken is None else None for each in made]", _TOGETHER),
+    Mutant("quota-counted-late", _HOSTED, "take = self._carry_out if self._quota.limits else partial(",
+           "take = partial(", _TOGETHER),
+    Mutant("result-verified-on-the-event-loop", f"{_SERVER}/rounds/certifying.py",
+           "await asyncio.to_thread(_refusals, certification, some)", "_refusals(certification, some)", _TOGETHER),
+    Mutant("refused-signature-taken", f"{_SERVER}/rounds/certifying.py", "                if refusal is None:\n",
+           "                if True:\n", _TOGETHER),
     Mutant("secrets-outlive-the-round", _JOURNALLED, "        self._engine.forget()\n", "", _WIRING),
     Mutant("timer-of-an-old-phase", _HOSTED, "            self._timer.cancel()\n", "            pass\n",
            _WIRING),
@@ -918,8 +939,8 @@ MUTANTS: Final = (
     Mutant("suspension-waits-for-the-sum", f"{_SERVER}/rounds/hosted.py",
            "        self.certifying.suspend()\n        self._unmasking.stop()\n", "        self.certifying.suspend()\n",
            "tests/unit/server/test_unmasking.py"),
-    Mutant("stopped-step-breaks-the-round", f"{_SERVER}/rounds/hosted.py", "RoundAborted, Suspended, Interrupted):",
-           "RoundAborted, Suspended):", "tests/unit/server/test_unmasking.py"),
+    Mutant("stopped-step-breaks-the-round", f"{_SERVER}/rounds/hosted.py", "RoundAborted, Suspended, Interrupted)",
+           "RoundAborted, Suspended)", "tests/unit/server/test_unmasking.py"),
     Mutant("progress-counted-twice", f"{_SERVER}/rounds/unmasking.py", "done, done + piece.work",
            "done, done + 2 * piece.work", "tests/unit/server/test_unmasking.py"),
     Mutant("progress-before-it-is-true", f"{_SERVER}/rounds/unmasking.py", "before, done = done, done + piece.work",

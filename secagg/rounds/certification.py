@@ -100,7 +100,13 @@ class Certification:
         self._close_if_complete()
 
     def receive(self, sender: ParticipantId, signature: bytes) -> None:
-        """Take a survivor's signature. Another one of the same sender, or one that is late, changes nothing.
+        """Check a survivor's signature and take it. Raises as `check`."""
+        self.check(sender, signature)
+        self.take(sender, signature)
+
+    def check(self, sender: ParticipantId, signature: bytes) -> None:
+        """Refuse what must not be taken. This changes nothing, and so may run in any thread. Another signature of the
+        same sender, or one that is late, is not looked at.
 
         Raises:
             NotInRoundError: the sender is no survivor.
@@ -119,8 +125,13 @@ class Certification:
         signing.verify(
             self._result.signers[index][1], self._result.to_sign, signature, culprit=sender
         )  # check: certification-signature
-        self._signatures[index] = signature
-        self._close_if_complete()
+
+    def take(self, sender: ParticipantId, signature: bytes) -> None:
+        """Take a signature that was checked. Another one of the same sender, or one that is late, changes nothing."""
+        index = self._index.get(sender)
+        if index is not None and not self.closed and index not in self._signatures:
+            self._signatures[index] = signature
+            self._close_if_complete()
 
     def leave(self, sender: ParticipantId) -> None:
         """Stop waiting for `sender`."""

@@ -265,7 +265,7 @@ def test_the_coordinator_takes_true_signatures_of_survivors_alone(monkeypatch: p
     assert collected.closed
     assert collected.proof().signatures == sign
 
-    without_check(monkeypatch, Certification, "receive", "certification-signature")
+    without_check(monkeypatch, Certification, "check", "certification-signature")
     spoiled = Certification(right, [Index(1)])
     spoiled.receive(NAMES[0], b"forged")
     with pytest.raises(AuthenticationError):

@@ -422,7 +422,7 @@ def test_only_the_committee_signs_the_result(monkeypatch: pytest.MonkeyPatch) ->
     certification.receive(outsider, b"")
     with pytest.raises(ProtocolViolation, match="not in the committee"):
         certification.receive(outsider, b"\x30\x00")
-    without_check(monkeypatch, Certification, "receive", "C110-result")
+    without_check(monkeypatch, Certification, "check", "C110-result")
     certification.receive(outsider, b"\x30\x00")
     assert not certification.proof().signatures
     with pytest.raises(LocalError):

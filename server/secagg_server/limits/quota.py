@@ -23,6 +23,11 @@ class Quota:
         self._most = most
         self.organisation_of = organisation_of
 
+    @property
+    def limits(self) -> bool:
+        """Whether anybody may be refused."""
+        return self._most is not None
+
     def has_place(self, newcomer: ParticipantId, members: Members) -> bool:
         """Whether the cohort may have one more of the newcomer's organisation.
 

@@ -1,18 +1,24 @@
 """Survivors' signatures under the result of a round, while their calls wait for each other's.
 
-Everyone who asks gets the same signatures. So they are in the journal before the first one is answered.
+Signatures are verified in a thread, all together that came meanwhile, so that the event loop has time for others. They
+are taken on the event loop. Everyone who asks gets the same signatures. So they are in the journal before the first one
+is answered.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from secagg.errors import ProtocolViolation, StoreError
+from secagg.errors import NotInRoundError, ProtocolViolation, RemoteError, StoreError
 from secagg.messages import ConsistencyProof, ParticipantId
 from secagg.rounds.certification import Certification
 from secagg_server.notifier import Notifier
 from secagg_server.rounds.suspension import Suspended
+from secagg_server.rounds.waiting import Waiting
 from secagg_server.storage.records import Certified
 from secagg_server.storage.store import Journal
+
+Signed = tuple[ParticipantId, bytes]
+"""A survivor, and its signature."""
 
 
 class Certifying:
@@ -30,7 +36,9 @@ class Certifying:
         self.certification: Certification | None = None
         self._clock = clock
         self._journal = journal
-        self._changed = Notifier()
+        self._changed = Notifier()  # nobody is waited for any more, or the round is suspended
+        self._waiting: Waiting[Signed] = Waiting()
+        self._taking: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._kept = False
         self._suspended = False
@@ -53,19 +61,32 @@ class Certifying:
             NotInRoundError: the sender is no survivor.
             ProtocolViolation: nobody signs the result of this round.
             AuthenticationError: the signature is under something else.
+            LimitError: too many of the sender's wait to be verified.
             Suspended: the signatures cannot be kept now.
         """
         certification = self.certification
         if certification is None:  # check: certify-configured
             raise ProtocolViolation("this round's configuration does not say certify", culprit=sender)
-        certification.receive(sender, signature)
-        self._changed.notify()
+        taken = self._waiting.add(sender, (sender, signature))
+        if len(self._waiting) == 1:  # else the task that is under way takes this one, too
+            self._taking = asyncio.create_task(self._take(certification))
+        await taken
         while not certification.closed:
             if self._suspended:
                 raise Suspended
             await self._changed.wait()
         await self._keep(certification)
         return certification.proof()
+
+    async def _take(self, certification: Certification) -> None:
+        while some := self._waiting.first():
+            refusals = await asyncio.to_thread(_refusals, certification, some)
+            for (sender, signature), refusal in zip(some, refusals, strict=True):
+                if refusal is None:
+                    certification.take(sender, signature)
+            self._waiting.done(refusals)
+            if certification.closed:
+                self._changed.notify()
 
     async def _keep(self, certification: Certification) -> None:
         """Return when the signatures are safe, which nobody changes any more."""
@@ -88,10 +109,24 @@ class Certifying:
         if self.certification is not None:
             for name in participants:
                 self.certification.leave(name)
-            self._changed.notify()
+            if self.certification.closed:
+                self._changed.notify()
 
     def close(self) -> None:
         """Wait for nobody any longer: the time is over."""
         if self.certification is not None:
             self.certification.close()
             self._changed.notify()
+
+
+def _refusals(certification: Certification, some: Iterable[Signed]) -> Sequence[Exception | None]:
+    """In a thread: why each of the signatures is refused; None if it is not."""
+    found: list[Exception | None] = []
+    for sender, signature in some:
+        try:
+            certification.check(sender, signature)
+        except (RemoteError, NotInRoundError) as error:
+            found.append(error)
+        else:
+            found.append(None)
+    return found

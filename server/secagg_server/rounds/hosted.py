@@ -1,9 +1,10 @@
 """One round in the running server: the steps of its engine, its clock, and everyone who waits for it.
 
-The engine is not thread-safe and may work for long (folding, unmasking), so each of its steps runs in a thread, one at
-a time. This is what becomes of a message:
+The engine is not thread-safe and may work for long (folding, unmasking, verifying signatures), so each of its steps
+runs in a thread, one at a time. This is what becomes of a message:
 
-1. Its call hands it to `receive`, and a task of its own waits until no other step is under way.
+1. Its call hands it to `receive`, and it waits until no other step is under way. Messages that wait at the same time
+   are taken together, in the order in which they came: passing one to a thread costs more than most steps.
 2. `_perform` makes the step in a thread. What it took is in the journal before anyone is told, and safe as far as
    anybody hears of it. If it ends the round, the cost of the sum is charged, the receipt is signed, what other rounds
    must know of the sum is settled, and the end is in the journal too, in this order: a process that dies in between
@@ -78,6 +79,7 @@ from secagg_server.rounds.processes import Processes
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.rounds.unmasking import Interrupted, Unmasking
 from secagg_server.rounds.uploads import Uploads
+from secagg_server.rounds.waiting import Waiting
 from secagg_server.storage.records import (
     Certified,
     Combined,
@@ -101,6 +103,12 @@ Settle = Callable[..., None]
 
 Step = Callable[[float], list[Event]]
 """What to do with the engine at a time; runs in a thread."""
+
+Made = tuple[float, list[Event], Outcome | None]
+"""When a step was made, what it brought about, and how the round ended, if it is over."""
+
+REFUSED: Final = (RemoteError, NotInRoundError, RoundAborted, Suspended, Interrupted)
+"""What a step raises that left the state as it was."""
 
 TOLD_EVERY_S: Final = 0.05
 """Seconds for which events wait for others: a message each would cost as much as the calls that they tell of."""
@@ -195,6 +203,7 @@ class HostedRound:
         self._doors = doors or NoDoors()
         self._inputs_open = True
         self._steps: set[asyncio.Task[None]] = set()
+        self._messages: Waiting[Step] = Waiting()
         self._timer: asyncio.TimerHandle | None = None
         self._observer = observer
         self._name = name_of(record, self.config)
@@ -442,7 +451,7 @@ class HostedRound:
             NotInRoundError: the sender was declared dropped, left, or comes too late.
             RemoteError: the message is refused; the sender may send a correct one.
         """
-        await self._carry_out(partial(self._receive, sender, message))
+        await self._take(sender, partial(self._receive, sender, message))
 
     async def certify(self, sender: ParticipantId, signature: bytes) -> ConsistencyProof:
         """Take a survivor's signature under the result; all of them, once those who are waited for have signed or the
@@ -464,7 +473,9 @@ class HostedRound:
         Raises as `receive`.
         """
         with self._processes.waiting(sender) as alone:
-            await self._carry_out(partial(self._join, sender, keys, alone))
+            # Who is in it is counted when a step is published, so where places are few, each waits for that.
+            take = self._carry_out if self._quota.limits else partial(self._take, sender)
+            await take(partial(self._join, sender, keys, alone))
             yield
 
     async def shown(self, sender: ParticipantId, message: Leave) -> Dealt | None:
@@ -534,7 +545,7 @@ class HostedRound:
 
     async def receive_chunk(self, sender: ParticipantId, claim: int, chunk: Chunk) -> None:
         """Take a chunk of the upload with the number `claim`. Raises as `receive`."""
-        await self._carry_out(partial(self._receive_chunk, sender, claim, chunk))
+        await self._take(sender, partial(self._receive_chunk, sender, claim, chunk))
 
     async def terms_at_door(self, sender: ParticipantId) -> tuple[Index, int, bool]:
         """What a door needs to take the sender's vector: its index, the number of this upload, and whether its vector
@@ -615,7 +626,22 @@ class HostedRound:
         self._processes.check_there(sender)
         return self._journalled.hold(sender, door, now)
 
-    def _perform(self, step: Step) -> tuple[float, list[Event], Outcome | None]:
+    def _perform_each(self, steps: Iterable[Step], made: list[Made | Exception]) -> None:
+        """Make the steps in order, and end with one that turns a phase: what it brings about is told before the next
+        one. Put what came of each into `made`. An error that is no refusal is raised, and belongs to the step behind.
+        """
+        for step in steps:
+            try:
+                done = self._perform(step)
+            except REFUSED as error:
+                made.append(error.with_traceback(None))  # it would keep this frame, and so the messages
+                continue
+            made.append(done)
+            _, events, outcome = done
+            if outcome is not None or not all(isinstance(event, MessageAccepted) for event in events):
+                return
+
+    def _perform(self, step: Step) -> Made:
         self._check_running()
         now, phase = self._clock(), self._engine.phase
         events = step(now)
@@ -668,26 +694,68 @@ class HostedRound:
         task.add_done_callback(self._made)
         await asyncio.shield(task)
 
+    async def _take(self, sender: ParticipantId, step: Step) -> None:
+        """As `_carry_out`, for the step of a message, together with those of others that wait for their turn, too."""
+        taken = self._messages.add(sender, step)
+        if len(self._messages) == 1:  # else somebody takes them already
+            self._start_taking()
+        try:
+            await taken
+        except Interrupted:
+            await self.ended()
+
+    def _start_taking(self) -> None:
+        task = asyncio.create_task(self._take_waiting())
+        self._steps.add(task)
+        task.add_done_callback(self._made)
+
+    async def _take_waiting(self) -> None:
+        async with self._state:
+            self._messages.done(await self._make(self._messages.first()))
+        if len(self._messages):
+            self._start_taking()  # behind the steps that wait for the lock
+
     async def _alone(self, step: Step) -> None:
-        with suppress(Interrupted):
-            return await self._make(step)
-        await self.ended()  # who stops an unmasking ends the round, or suspends it
+        try:
+            async with self._state:
+                (error,) = await self._make([step])
+                if error is not None:
+                    raise error
+        except Interrupted:
+            await self.ended()  # who stops an unmasking ends the round, or suspends it
+
+    async def _make(self, steps: Sequence[Step]) -> list[Exception | None]:
+        """Make the first of the steps, and tell what they brought about; why each of them was refused, if it was.
+        Whoever calls has the lock.
+        """
+        self._unmasking.tells(partial(self._advanced, asyncio.get_running_loop()))
+        made: list[Made | Exception] = []
+        broken: Exception | None = None
+        try:
+            await asyncio.to_thread(self._perform_each, steps, made)
+        except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
+            self._observer.tell(RoundBroken(self._name, plain_traceback()))
+            broken = error
+        came = [self._told_of(each) for each in made]
+        return came if broken is None else [*came, await self._broken(broken)]
+
+    def _told_of(self, made: Made | Exception) -> Exception | None:
+        if isinstance(made, Exception):
+            return made  # refused: the state is what it was
+        now, events, self.outcome = made
+        self._publish(now, events)
         return None
 
-    async def _make(self, step: Step) -> None:
-        async with self._state:
-            self._unmasking.tells(partial(self._advanced, asyncio.get_running_loop()))
+    async def _broken(self, error: Exception) -> Exception:
+        """End the round for this error, unless it is over; what its sender is told."""
+        if self.outcome is None:  # what was released stays released
             try:
-                now, events, outcome = await asyncio.to_thread(self._perform, step)
-            except (RemoteError, NotInRoundError, RoundAborted, Suspended, Interrupted):
-                raise  # refused: the state is what it was
-            except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
-                self._observer.tell(RoundBroken(self._name, plain_traceback()))
-                if self.outcome is None:  # what was released stays released
-                    await self._break(_told(error))
-                raise self._failure(RoundAborted(AbortReason.INTERNAL, _told(error))) from error
-            self.outcome = outcome
-            self._publish(now, events)
+                await self._break(_told(error))
+            except Suspended as suspended:
+                return suspended
+        failure = self._failure(RoundAborted(AbortReason.INTERNAL, _told(error)))
+        failure.__cause__ = error
+        return failure
 
     def _advanced(self, loop: asyncio.AbstractEventLoop, done: int, total: int) -> None:
         """In the thread of a step that goes on. All that was taken before it is told with this, so it must be safe."""
