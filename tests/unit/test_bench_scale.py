@@ -1,9 +1,11 @@
 """`secagg bench scale` and `draw` at toy sizes: what they say, what they refuse, and what a page shows."""
 
+import asyncio
 import json
 import os
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ from secagg.tools.bench.growth import exponent, grown
 from secagg.tools.bench.lines import Beside, Busy, Growth, Line, Number, Point, Run, read, written
 from secagg.tools.bench.report import Figure, Report, Section, at_most
 from secagg.tools.bench.scale import curves, rounds
+from secagg.tools.bench.scale.bare import Calls
 from secagg.tools.bench.scale.curves import ScaleSetting, measure
 from secagg.tools.bench.scale.graphs import Cohort, GraphKind
-from secagg.tools.bench.scale.rounds import Heard, RoundsSetting, play
+from secagg.tools.bench.scale.rounds import Heard, RoundsSetting, Took, play
 from secagg.tools.bench.scale.simulated import SimulatedSetting, simulate
+from secagg.tools.bench.sink import SIZE_BYTES, Meeting
 from secagg.tools.commands.bench import app
 
 POINT = Point(
@@ -64,12 +68,39 @@ def test_rounds_at_once_all_end_with_their_sum(durable: bool) -> None:
     assert point.coordinator_cpu_s > 0
     assert point.rest_mib is not None
     assert point.peak_mib >= point.rest_mib > 0
+    assert point.bare_cpu_s is not None
+    assert 0 < point.bare_cpu_s < point.coordinator_cpu_s
+    assert point.bare_mib is not None
+    assert 0 < point.bare_mib < point.peak_mib
     assert point.round_s is not None
     assert point.phase_s is not None
     assert set(point.phase_s) == {"advertise_keys", "share_keys", "masked_input", "consistency_check", "unmask"}
     assert point.bytes_up is not None
     assert point.expansion == pytest.approx(point.bytes_up / 16)  # 8 values of 16 bits
     assert shares == [0.25, 0.5, 0.75, 1.0]
+
+
+async def test_calls_of_bare_grpc_wait_for_each_other_and_get_as_many_bytes_as_a_round() -> None:
+    async def messages(*sizes: int) -> AsyncIterator[bytes]:
+        for size in sizes:
+            yield size.to_bytes(SIZE_BYTES, "big") + bytes(10)
+
+    async def ask(*sizes: int) -> list[int]:
+        return [len(answer) async for answer in meeting.answer(messages(*sizes), None)]
+
+    meeting = Meeting(3)
+    first, second = asyncio.create_task(ask(7, 9)), asyncio.create_task(ask(5))
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert not first.done()
+    assert not second.done()
+    assert [*await asyncio.gather(first, second, ask(3))] == [[7], [5], [3]]
+    assert [*await asyncio.gather(ask(1), ask(2), ask(3))] == [[1], [2], [3]]  # the next call of each
+
+
+def test_bare_grpc_has_the_calls_and_bytes_of_one_round() -> None:
+    heard = Heard(phases={"share_keys": [1.0, 1.0], "masked_input": [1.0, 1.0]})
+    assert rounds._calls(heard, {"bytes_up": 200, "bytes_down": 50}, 2) == Calls(count=3, bytes_up=100, bytes_down=25)
 
 
 def test_one_client_has_a_process_of_its_own() -> None:
@@ -84,13 +115,13 @@ def test_errors_make_a_point_inexact_and_memory_grows_between_quarters() -> None
     heard = Heard(errors=Counter({"RoundAborted: no": 2}), memory=[1 << 20, 1 << 20, 3 << 20, 5 << 20])
     told = {"cpu_s": 1.0, "bytes_up": 8, "bytes_down": 8}
     setting = RoundsSetting(participants=3, values=8, rounds=2, in_flight=2)
-    point = rounds._point(setting, heard, told, 1.0, (1 << 20, 2 << 20))
+    point = rounds._point(setting, heard, told, Took(4.0, 1 << 20, 2 << 20))
     assert not point.exact
     assert (point.rounds, point.participant_cpu_s, point.coordinator_cpu_s, point.bytes_up) == (4, 0.25, 1.0, 2.0)
     assert (point.rest_mib, point.peak_mib) == (1.0, 2.0)
     assert point.errors == {"RoundAborted: no": 2}
     assert point.growth_mib == 4.0
-    assert rounds._point(RoundsSetting(), Heard(), told, 1.0, (0, 0)).growth_mib is None
+    assert rounds._point(RoundsSetting(), Heard(), told, Took(1.0, 0, 0)).growth_mib is None
 
 
 @pytest.mark.parametrize("threat_model", list(ThreatModel))

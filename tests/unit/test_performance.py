@@ -24,6 +24,8 @@ POINT = Point(
     participant_cpu_s=0.07,
     coordinator_cpu_s=7.5,
     peak_mib=300.0,
+    bare_cpu_s=2.5,
+    bare_mib=100.0,
 )
 MASKED = Beside(
     work="masked input",
@@ -46,8 +48,8 @@ def test_the_page_is_what_the_lines_say() -> None:
 
 
 def test_an_aim_is_reached_or_not_or_was_not_measured() -> None:
-    assert row([POINT], "CPU time of the coordinator")[1:] == ("7.5 s", "≤ 8 s", "reached")
-    assert row([POINT], "its memory")[1:] == ("315 MB", "≤ 350 MB", "reached")
+    assert row([POINT], "CPU time of the coordinator")[1:] == ("7.5 s (bare gRPC: 2.5 s)", "≤ 8 s", "reached")
+    assert row([POINT], "its memory")[1:] == ("315 MB (bare gRPC: 105 MB)", "≤ 350 MB", "reached")
     assert row([MASKED], "Masked input, AES,")[1:] == ("7×", "≥ 8×", "not reached")
     assert row([], "Share keys")[1:] == ("not measured", "≥ 100×", "not measured")
     assert Aim("a", 1.0, False, lambda _: 2.0, str, "it is hard").row([])[3] == "not reached: it is hard"
@@ -81,7 +83,7 @@ def test_every_kind_of_line_is_on_the_page() -> None:
         "used up to 40% of its",
         "| masked input: m = 1,000,000 (AES), against Flower 1.42.0 | 700 ms | 100 ms | 7× |",
         "- masked input (AES): a note.",
-        "| n = 1,000, m = 10,000, k = 166, active, sparse | 70 ms | 7.5 s | 300 |",
+        "| n = 1,000, m = 10,000, k = 166, active, sparse | 70 ms | 7.5 s | 2.5 s | 300 |",
         "| n = 1,000, m = 10,000, k = 166, active, sparse, grpc | 1× | 1× | 1× |",
         "| grpc, active, sparse | peak mib | participants, 10 – 1,000 | 0.90 | 1.10 |",
         "| `aes_ctr_gb_per_s` | 11.5 | one core |",

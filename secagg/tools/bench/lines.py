@@ -93,6 +93,9 @@ class Point:
         phase_s: wall clock of each phase, the median; by grpc alone.
         rest_mib: memory of the coordinator when everybody is connected; by grpc alone.
         peak_mib: most memory of the coordinator; in memory of the whole process, participants included.
+        bare_cpu_s: of a gRPC server on asyncio that has as many connections, calls and bytes, and does nothing with
+            them: the least that a coordinator could take; by grpc alone.
+        bare_mib: most memory of that server.
         growth_mib: of the coordinator's memory from the second quarter of the rounds to the last; None for few rounds.
         bytes_up: what a participant sends; in memory alone.
         bytes_down: what a participant gets; in memory alone.
@@ -119,6 +122,8 @@ class Point:
     phase_s: Mapping[str, float] | None = None
     rest_mib: float | None = None
     peak_mib: float
+    bare_cpu_s: float | None = None
+    bare_mib: float | None = None
     growth_mib: float | None = None
     bytes_up: float | None = None
     bytes_down: float | None = None

@@ -1,8 +1,8 @@
 """A service that swallows bytes, in a process of its own: what plain Python gRPC or a socket over TLS can do here.
 
 `python -m secagg.tools.bench.sink` serves gRPC on asyncio, as the coordinator does, until its standard input ends. The
-environment limits TLS to 1.3: whoever imports the client package sets it so. With `--socket` it serves one connection
-without gRPC.
+environment limits TLS to 1.3: whoever imports the client package sets it so. With `--callers N` a call of `MEET` is
+answered when N of them wait, as calls of a phase are. With `--socket` it serves one connection without gRPC.
 """
 
 import argparse
@@ -18,7 +18,12 @@ import grpc
 
 SERVICE: Final = "secagg.tools.bench.Sink"
 METHOD: Final = "Take"
+MEET: Final = "Meet"
+CALLERS: Final = "--callers"
 SOCKET: Final = "--socket"
+SIZE_BYTES: Final = 8
+"""A call of `MEET` begins with the size of its answer, big endian."""
+
 _BLOCK: Final = 1 << 16
 
 
@@ -27,14 +32,31 @@ async def take(requests: AsyncIterator[bytes], _context: Any) -> bytes:
     return str(sum([len(request) async for request in requests])).encode()
 
 
-async def serve(identity: Path) -> None:
-    """Say the port, then serve."""
+class Meeting:
+    """Calls that wait for each other. Each brings messages, and gets one back of the size that the first one names."""
+
+    def __init__(self, callers: int) -> None:
+        """Args: callers: how many calls are answered together."""
+        self._together = asyncio.Barrier(callers)
+
+    async def answer(self, requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
+        """Read everything, wait for the others, and answer."""
+        messages = [request async for request in requests]
+        await self._together.wait()
+        yield bytes(int.from_bytes(messages[0][:SIZE_BYTES], "big"))
+
+
+async def serve(identity: Path, callers: int) -> None:
+    """Say the port, then serve. Args: callers: of `MEET`, that are answered together."""
     read = {name: (identity / name).read_bytes() for name in ("cert.pem", "key.pem", "ca.pem")}
     credentials = grpc.ssl_server_credentials(
         [(read["key.pem"], read["cert.pem"])], root_certificates=read["ca.pem"], require_client_auth=True
     )
     server = grpc.aio.server()
-    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {METHOD: grpc.stream_unary_rpc_method_handler(take)}
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        METHOD: grpc.stream_unary_rpc_method_handler(take),
+        MEET: grpc.stream_stream_rpc_method_handler(Meeting(callers).answer),
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
@@ -55,7 +77,7 @@ def serve_socket(identity: Path) -> None:
         plain, _ = listener.accept()
     buffer = memoryview(bytearray(_BLOCK))
     with context.wrap_socket(plain, server_side=True) as stream:
-        while head := stream.recv(8):
+        while head := stream.recv(SIZE_BYTES):
             missing = int.from_bytes(head, "big")
             while missing and (taken := stream.recv_into(buffer[: min(missing, _BLOCK)])):
                 missing -= taken
@@ -66,12 +88,13 @@ def main() -> None:
     """Run until standard input or the connection ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--identity", type=Path, required=True)
+    parser.add_argument(CALLERS, type=int, default=1)
     parser.add_argument(SOCKET, action="store_true")
     given = parser.parse_args()
     if given.socket:
         serve_socket(given.identity)
     else:
-        asyncio.run(serve(given.identity))
+        asyncio.run(serve(given.identity, given.callers))
 
 
 if __name__ == "__main__":

@@ -66,13 +66,14 @@ def _besides(lines: Iterable[Line]) -> Table:
 
 
 def _points(lines: Iterable[Line]) -> Table:
-    heads = ("participant", "coordinator", "unmask", "MiB", "expansion")
+    heads = ("participant", "coordinator", "bare gRPC", "unmask", "MiB", "expansion")
     table = _table("A round: CPU time of each side, memory at most, bytes sent over bytes encoded", ("round",), heads)
     for point in of_kind(Point, lines):
         table.add_row(
             described(point),
             seconds(point.participant_cpu_s),
             seconds(point.coordinator_cpu_s),
+            seconds(point.bare_cpu_s),
             seconds(point.unmask_cpu_s),
             f"{point.peak_mib:,.0f}",
             "" if point.expansion is None else f"{point.expansion:.3f}",

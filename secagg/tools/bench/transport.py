@@ -28,7 +28,7 @@ MESSAGE_BYTES: Final = 1 << 20
 def measure(identities: Identities, total_bytes: int, repeats: int) -> Figure:
     """The rate of one stream from this process to one in another. The first turn, which connects, is not counted."""
     sender = next(iter(identities.participants.values()))
-    with _sink(identities.server) as sink, _channel(sender, sink.target) as channel:
+    with sink_of(identities.server) as sink, _channel(sender, sink.target) as channel:
         rates = [_rate(channel, total_bytes) for _ in range(repeats + 1)][1:]
     return Figure(
         "plain_grpc_gb_per_s", median(rates), note="limit: one stream of 1 MiB messages, TLS 1.3, sync to asyncio"
@@ -41,9 +41,9 @@ def limits(identities: Identities, total_bytes: int, repeats: int) -> tuple[Figu
     The turn of each that connects is not counted.
     """
     sender = next(iter(identities.participants.values()))
-    with _sink(identities.server) as sink, _channel(sender, sink.target) as channel:
+    with sink_of(identities.server) as sink, _channel(sender, sink.target) as channel:
         plain = [_spent(lambda: _rate(channel, total_bytes), sink.pid) for _ in range(repeats + 1)][1:]
-    with _sink(identities.server, SOCKET) as sink, _tls(sender, sink.target) as stream:
+    with sink_of(identities.server, SOCKET) as sink, _tls(sender, sink.target) as stream:
         bare = [_spent(lambda: _through(stream, total_bytes), sink.pid) for _ in range(repeats + 1)][1:]
     found = []
     for name, turns, note in (
@@ -65,7 +65,8 @@ class Sink:
 
 
 @contextmanager
-def _sink(identity: Path, *arguments: str) -> Iterator[Sink]:
+def sink_of(identity: Path, *arguments: str) -> Iterator[Sink]:
+    """A sink with the certificate of this folder, until the `with` block ends. Args: arguments: of its command."""
     command = [sys.executable, "-P", "-m", "secagg.tools.bench.sink", "--identity", str(identity), *arguments]
     with subprocess.Popen(  # noqa: S603, our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

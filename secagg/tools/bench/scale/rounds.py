@@ -25,6 +25,7 @@ from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.processor import cpu_seconds
 from secagg.tools.bench.round import heard
 from secagg.tools.bench.round_figures import phase_seconds
+from secagg.tools.bench.scale.bare import Bare, Calls, measure
 from secagg.tools.bench.scale.graphs import Cohort, GraphKind
 from secagg.tools.bench.scale.worker import model_of, name_of, task_of
 from secagg.tools.deployment.crew import Crew
@@ -119,6 +120,17 @@ class Heard:
         return (median(second) - median(first)) / MIB
 
 
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What all rounds took of the coordinator: processor seconds, and bytes of memory when everybody was connected and
+    at most.
+    """
+
+    cpu_s: float
+    rest_bytes: int
+    peak_bytes: int
+
+
 def play(setting: RoundsSetting, progress: Callable[[float], None] = lambda _: None) -> Point:
     """Play all rounds. Args: progress: is told which share of them is over.
 
@@ -143,10 +155,20 @@ def play(setting: RoundsSetting, progress: Callable[[float], None] = lambda _: N
         asyncio.run(drive(setting, config, sidecar, heard_of, progress))
         cpu = cpu_seconds(sidecar.pid) - cpu
         told = heard(crew, commands, "finished")
-        peak = memory_of(sidecar.pid)
-    for said in told.values():
-        heard_of.errors.update(said["errors"])
-    return _point(setting, heard_of, told[ALONE], cpu / count, (rest.now_bytes, peak.peak_bytes))
+        took = Took(cpu, rest.now_bytes, memory_of(sidecar.pid).peak_bytes)
+        for said in told.values():
+            heard_of.errors.update(said["errors"])
+        crew.kill(commands)
+        sidecar.stop()
+        calls = None if heard_of.errors else _calls(heard_of, told[ALONE], count)
+        bare = None if calls is None else measure(calls, identities, folder, setting.workers)
+    return _point(setting, heard_of, told[ALONE], took, bare)
+
+
+def _calls(heard_of: Heard, alone: dict[str, Any], count: int) -> Calls:
+    """What a participant did in one of the rounds: a call for each phase, and one before that finds the round."""
+    phases, up, down = len(heard_of.phases), alone["bytes_up"], alone["bytes_down"]
+    return Calls(count=phases + 1, bytes_up=up // count, bytes_down=down // count)
 
 
 def commands_of(setting: RoundsSetting, identities: Identities, sidecar: Sidecar) -> dict[str, tuple[str, ...]]:
@@ -199,9 +221,13 @@ async def _round(control: AsyncControlClient, config: RoundConfig, heard_of: Hea
 
 
 def _point(
-    setting: RoundsSetting, heard_of: Heard, alone: dict[str, Any], cpu_s: float, memory: tuple[int, int]
+    setting: RoundsSetting,
+    heard_of: Heard,
+    alone: dict[str, Any],
+    took: Took,
+    bare: Bare | None = None,
 ) -> Point:
-    count, (rest, peak) = setting.rounds * setting.in_flight, memory
+    count = setting.rounds * setting.in_flight
     return Point(
         way="grpc",
         participants=setting.participants,
@@ -215,11 +241,13 @@ def _point(
         exact=not heard_of.errors,
         errors=dict(heard_of.errors),
         participant_cpu_s=alone["cpu_s"] / count,
-        coordinator_cpu_s=cpu_s,
+        coordinator_cpu_s=took.cpu_s / count,
         round_s=median(heard_of.seconds) if heard_of.seconds else None,
         phase_s={phase: median(taken) for phase, taken in heard_of.phases.items()} or None,
-        rest_mib=rest / MIB,
-        peak_mib=peak / MIB,
+        rest_mib=took.rest_bytes / MIB,
+        peak_mib=took.peak_bytes / MIB,
+        bare_cpu_s=None if bare is None else bare.cpu_s,
+        bare_mib=None if bare is None else bare.peak_bytes / MIB,
         growth_mib=heard_of.growth_mib(),
         bytes_up=alone["bytes_up"] / count,
         bytes_down=alone["bytes_down"] / count,
