@@ -58,6 +58,7 @@ from secagg_server.observability.statuspage.serving import StatusPage
 from secagg_server.observability.traces import traces
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.quarantine import Quarantine
+from secagg_server.rounds.recovering import check_suites
 from secagg_server.rounds.registry import Rounds
 from secagg_server.rounds.unmasking import Threads
 from secagg_server.settings import Settings
@@ -117,7 +118,7 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
         AuditError: the audit log in `state_dir` is damaged.
         IdentityError: certificates or keys do not fit.
         MissingExtraError: there are privacy budgets, and nothing to account for them with; or traces are asked for,
-            and nothing to make them with; or a round that goes on has masks that nothing here can make. That round
+            and nothing to make them with; or a round that is open has masks that nothing here can make. That round
             stays as it was, and goes on when the extra is installed.
         StoreError: what is in `state_dir` is damaged, or of another release.
     """
@@ -232,6 +233,7 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
         )
         servers = [data, control, *([] if link is None else [link.server])]
         if trial:
+            await asyncio.to_thread(check_suites, keeper.kept())
             yield running
             await asyncio.gather(*(server.stop(None) for server in servers))
             return

@@ -84,8 +84,9 @@ def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None
     """Start as `serve` would and stop at once; then print the settings in force, as a settings file.
 
     It goes on with no round that a sidecar left, and serves nobody. Whatever would keep `serve` from starting is found:
-    a file that is missing or does not fit, a taken address, a folder that may not be written. Beside a sidecar that
-    runs with the same settings, say --files-only: its addresses and its ledgers are taken.
+    a file that is missing or does not fit, a taken address, a folder that may not be written, an extra that an open
+    round of the state folder needs. Beside a sidecar that runs with the same settings, say --files-only: its addresses,
+    its state folder and its ledgers are taken, and are not looked at.
 
     Example: secagg-server check-config --config secagg-server.toml
     """

@@ -11,6 +11,7 @@ forgotten.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -61,6 +62,19 @@ class Found:
     def ids(self) -> list[RoundId]:
         """Its own id and those of its groups."""
         return [self.record.round_id, *(group.record.round_id for group in self.groups.values())]
+
+
+def check_suites(kept: Iterable[KeptRound | LostRound]) -> None:
+    """Find out whether `Recovery.run` could go on with what was kept, where no round may be taken up.
+
+    Raises:
+        MissingExtraError: nothing here can make the masks of a round that was open.
+        ConfigError: nothing here has the primitives of its suite.
+    """
+    for one in kept:
+        if isinstance(one, KeptRound) and one.ended is None:
+            with suppress(RemoteError):  # a round that cannot be read is lost, and keeps nothing from starting
+                decode_config(one.record.config_bytes).suite.require()
 
 
 class Add(Protocol):

@@ -2,7 +2,9 @@
 
 import json
 import socket
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,17 @@ from secagg_server import settings
 from secagg_server.app import check_accounting
 from secagg_server.cli import build, main
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
+from secagg_server.storage.records import Ended
 from secagg_server.storage.sqlite.history import RESTORED, Happening, write_history
 
-from secagg.errors import ConfigError, MissingExtraError
+from secagg.config import Suite
+from secagg.errors import AbortReason, ConfigError, MissingExtraError, RoundAborted
 from secagg.privacy.ledger import Budget
 from secagg.tools.redteam.self_test.patches import without_check
+from secagg.wire.configuration import encode_config
+from tests.rounds import make_config
 from tests.serving import write_site
-from tests.stores import filled, found, kept_in
+from tests.stores import ONE, TWO, filled, found, kept_in, record
 
 FILE = """
 certificate = "from-file"
@@ -298,3 +304,23 @@ def test_check_config_goes_on_with_no_round_and_tells_no_news(
         assert [happening.what for happening in store.news()] == [RESTORED]
         (kept,) = found(store)
         assert kept.ended is None
+
+
+def test_check_config_finds_that_an_open_round_needs_an_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    config = replace(make_config(3), suite=Suite.X25519_SHA256_AEGIS128X4)
+    opened, over = (replace(record(number), config_bytes=encode_config(config)) for number in (ONE, TWO))
+    with kept_in(state) as store:
+        _, journal = store.open_rounds([opened, over])
+        journal.finish(Ended(20.0, RoundAborted(AbortReason.BELOW_THRESHOLD, "too few")))
+    given = ("--listen", "127.0.0.1:0", "--control", f"unix:{tmp_path / 'control.sock'}", "--state-dir", str(state))
+    monkeypatch.setitem(sys.modules, "aeg.aegis128x4", None)  # importing it fails
+    assert checked(tmp_path, *given) == 1
+    assert "needs the extra fast" in capsys.readouterr().err
+    with kept_in(state) as store:
+        one, two = found(store)
+        assert (one.ended, two.ended is None) == (None, False)  # it stays as it was
+        one.journal.finish(Ended(21.0, RoundAborted(AbortReason.BELOW_THRESHOLD, "too few")))
+    assert checked(tmp_path, *given) == 0  # what is over needs nothing
