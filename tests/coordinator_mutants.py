@@ -193,13 +193,24 @@ FLAWS: Final = (
 
 
 def caught(flaw: Flaw) -> bool:
-    """Whether the case notices."""
+    """Whether the case notices.
+
+    Raises:
+        TimeoutError: there was no verdict in time, which says nothing about the case.
+    """
     command = [sys.executable, "-m", "tests.planting", flaw.path, flaw.old, flaw.new, flaw.case]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=_PATIENCE_S, check=False)
-    except subprocess.TimeoutExpired:
-        return False
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{flaw.name}: no verdict in {_PATIENCE_S:.0f} s") from error
     return done.returncode == NOTICED
+
+
+def _verdict(flaw: Flaw) -> str:
+    try:
+        return "caught" if caught(flaw) else "SURVIVES"
+    except TimeoutError:
+        return "NO VERDICT"
 
 
 def main(arguments: list[str]) -> int:
@@ -208,10 +219,10 @@ def main(arguments: list[str]) -> int:
     chosen = [flaw for flaw in FLAWS if not arguments or flaw.name in arguments]
     found = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for flaw, noticed in zip(chosen, pool.map(caught, chosen), strict=True):
-            sys.stdout.write(f"{'caught  ' if noticed else 'SURVIVES'}  {flaw.name}: {flaw.case}\n")
+        for flaw, verdict in zip(chosen, pool.map(_verdict, chosen), strict=True):
+            sys.stdout.write(f"{verdict:<10}  {flaw.name}: {flaw.case}\n")
             sys.stdout.flush()
-            found += noticed
+            found += verdict == "caught"
     sys.stdout.write(f"{found} of {len(chosen)} caught\n")
     return 1 if wrong or found < len(chosen) else 0
 

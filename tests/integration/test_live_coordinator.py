@@ -14,6 +14,7 @@ from secagg.cli.main import main
 from secagg.tools.runner.cases import Programs, Verdict, judge
 from secagg.tools.runner.live_coordinator import cases
 from secagg.tools.runner.live_coordinator.scenes import SCENES
+from tests import coordinator_mutants
 from tests.coordinator_mutants import FLAWS, ROOT, Flaw, caught
 from tests.holding import beside, deployed, hold
 
@@ -70,6 +71,14 @@ def test_every_flaw_can_be_planted_and_names_a_case() -> None:
 @pytest.mark.parametrize("flaw", FLAWS[5::24], ids=lambda flaw: flaw.name)  # each takes seconds
 def test_a_case_notices_a_flaw(flaw: Flaw) -> None:
     assert caught(flaw)
+
+
+def test_a_coordinator_that_gives_no_verdict_is_not_called_unnoticed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(coordinator_mutants, "_PATIENCE_S", 0.001)
+    assert coordinator_mutants.main([FLAWS[0].name]) == 1
+    assert capsys.readouterr().out == f"NO VERDICT  {FLAWS[0].name}: {FLAWS[0].case}\n0 of 1 caught\n"
 
 
 def test_a_case_notices_no_flaw_where_there_is_none() -> None:
