@@ -28,7 +28,7 @@ from secagg.crypto.rng import SeededRng, SystemRng
 from secagg.crypto.secret import Secret
 from secagg.encoding import code
 from secagg.errors import LocalError, RemoteError, SavedStateError
-from secagg.masked import masked_input, shares, unmask
+from secagg.masked import masked_input, masks, shares, unmask, vector
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.scheme import Participant
 from secagg.masked.unmask import AwaitingProof
@@ -255,6 +255,12 @@ class _Anything(bytes):
     __hash__ = bytes.__hash__
 
 
+def _in_one(told: Document) -> Document:
+    """Messages of one type as the parts of one."""
+    first, *others = told["sends"]
+    return {"sends": [first | {"parts": [part for each in (first, *others) for part in each["parts"]]}]}
+
+
 class _Anybody(tuple[str, ...]):
     """As many names, equal to all others."""
 
@@ -292,6 +298,7 @@ def _joins_again(self: FolderStateKeys, round_id: RoundId, participant_id: Parti
         _JOIN(self, round_id, participant_id)
 
 
+_ADD_MASKS: Final = masks.add_masks
 _IDENTITY: Final = fixtures.identity
 _JOIN: Final = FolderStateKeys.join
 _DECODE: Final = wire.decode
@@ -379,6 +386,16 @@ HABITS: Final = (
         "believes that every id is a group's",
         _instead(GroupedRoundId, "of", classmethod(lambda *_: None)),
         "lie-group-of-another",
+    ),
+    Mutant(
+        "begins its masks anew in each chunk",
+        _instead(vector, "add_masks", lambda values, _, masks, suite: _ADD_MASKS(values, 0, masks, suite)),
+        "live-integers-chunks/1",
+    ),
+    Mutant(
+        "calls all chunks the parts of one message",
+        _changed(adapter, "_sends", _in_one),
+        "live-integers-chunks/1",
     ),
     # What the coordinator signs at the end, and what the survivors sign.
     Mutant(

@@ -24,6 +24,9 @@ from secagg.wire.configuration import encode_config
 from secagg.wire.grouping import GroupedRoundId
 
 _COUNTS: Final = Schema((ArraySpec("cells", (2, 3), "int32"), ArraySpec("visits", (), "int64", bounds=(-5, 2**40))))
+_CHUNKS: Final = Schema((ArraySpec("counts", (150_000,), "int64", bounds=(0, 2**52)),))
+"""Counts of 56 bits in the sum, and so many that a vector has two chunks."""
+
 _DROPS: Final = {"SHARE_KEYS": "cedar", "MASKED_INPUT": "elm", "UNMASK": "fir"}
 _SIGNING: Final = {"CONSISTENCY_CHECK": "hazel"}
 _RING: Final = Ring(degree=10, neighbour_threshold=7, committee=7, committee_threshold=4, min_participants=13)
@@ -34,6 +37,7 @@ NAMES: Final = (
     "integers-active",
     "integers-semi-honest-sparse",
     "integers-active-sparse",
+    "integers-chunks",
     "group-semi-honest",
     "group-active",
 )
@@ -46,11 +50,12 @@ def made(name: str) -> Document:
     kind, _, rest = name.partition("-")
     config, attendance = _config(name, rest.removesuffix("-sparse") == "active", rest.endswith("-sparse"))
     if kind == "integers":
-        config = replace(config, schema=_COUNTS, encoding=Integers(max=1000, min=-1000))
+        schema = _CHUNKS if rest == "chunks" else _COUNTS
+        config = replace(config, schema=schema, encoding=Integers(max=1000, min=-1000))
     inputs = round_inputs(f"live {name}", config, attendance)
     if kind == "integers":
         for who in inputs["participants"]:
-            inputs["participants"][who] |= _counted(who)
+            inputs["participants"][who] |= _counted(who, many=rest == "chunks")
     else:
         inputs |= _grouped(replace(config, groups=Groups(count=3)))
     vector = document("round", f"A round of kind {name}, with a dropout in each phase", "The round", **plain(inputs))
@@ -78,12 +83,17 @@ def _config(name: str, active: bool, sparse: bool) -> tuple[RoundConfig, Attenda
     return config, attendance
 
 
-def _counted(who: str) -> dict[str, Any]:
+def _counted(who: str, *, many: bool) -> dict[str, Any]:
     """The counts of one participant."""
-    stream = np.frombuffer(fixtures.rng(f"counts of {who}").token(56), "<u8")
-    cells = (stream[:6] % np.uint64(2001)).astype(np.int32).reshape(2, 3) - np.int32(1000)
-    visits = np.array(int(stream[6] % np.uint64(2**40 + 6)) - 5, np.int64)
-    update = {"cells": cells, "visits": visits}
+    drawn = fixtures.rng(f"counts of {who}")
+    if many:
+        counts = np.frombuffer(drawn.token(8 * _CHUNKS.size), "<u8") >> np.uint64(12)
+        update = {"counts": counts.astype(np.int64)}
+    else:
+        stream = np.frombuffer(drawn.token(56), "<u8")
+        cells = (stream[:6] % np.uint64(2001)).astype(np.int32).reshape(2, 3) - np.int32(1000)
+        visits = np.array(int(stream[6] % np.uint64(2**40 + 6)) - 5, np.int64)
+        update = {"cells": cells, "visits": visits}
     return {"update": {key: little_endian(a) for key, a in update.items()}, "values": {}, "weight": 1}
 
 
