@@ -17,6 +17,7 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
 from secagg.crypto.xwing import HybridKeyPair
+from secagg.encoding.packing import packed_size
 from secagg.errors import (
     AbortReason,
     AuthenticationError,
@@ -32,10 +33,13 @@ from secagg.messages import (
     Index,
     MaskedInputChunk,
     ParticipantId,
+    SelfMaskShare,
     ShareKeys,
+    Unmask,
 )
 from secagg.policy import Policy
 from secagg.rounds import dealing, peer_sealing
+from secagg.sparse.finder import find_ring
 from secagg.sparse.ring import Ring
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
@@ -43,6 +47,7 @@ from secagg.tools.simulation.network import Envelope, Hook, Run, Up
 from secagg.wire import limits
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.keys import ADVERTISE_KEYS, SHARE_KEYS
+from secagg.wire.masked import UNMASK
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start, true_sum
 from tests.saving import Rebirths
 
@@ -314,3 +319,23 @@ def test_the_longest_messages_fit_their_bounds() -> None:
 def test_every_message_between_two_of_a_round_is_longer_by_what_is_said() -> None:
     assert (dealing.HYBRID_MASKED.seal_size, dealing.HYBRID_MASKED.seals_size) == (1202, 1202 + 1168)
     assert dealing.HYBRID_MASKED.size == 2466
+
+
+@pytest.mark.parametrize(("suite", "expansion"), [(HYBRID, 1.73), (Suite.X25519_SHA256_AES128, 1.63)])
+def test_how_much_longer_a_large_update_gets_is_what_the_guide_says(suite: Suite, expansion: float) -> None:
+    """All messages of a participant among 1,024 on a ring, of 2^20 values with 16 bits. At most 1.95 is wanted."""
+    people, values = 1024, 1 << 20
+    ring = find_ring(
+        max_participants=people, max_colluding=51, threshold=683, min_participants=people, dropouts=0.05, active=True
+    )
+    others = [Index(i) for i in range(2, ring.degree + 2)]
+    entry, public = bytes(dealing.masked(suite).size), bytes(suite.key_pairs.public_size)
+    packed = packed_size(values, 16 + (people - 1).bit_length())
+    keys = AdvertiseKeys(public, public, bytes(72), (bytes(700),), b"")
+    sent = (
+        (ADVERTISE_KEYS.parts(keys)),
+        (SHARE_KEYS.parts(ShareKeys(bytes(32), dict.fromkeys(others, entry), b"", bytes(72)))),
+        (UNMASK.parts(Unmask({i: SelfMaskShare(Secret(bytes(33))) for i in (Index(1), *others)}))),
+    )
+    size = packed + sum(part.ByteSize() for parts in sent for part in parts)
+    assert size / (2 * values) == pytest.approx(expansion, abs=0.005)

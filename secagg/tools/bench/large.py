@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+import numpy as np
 from secagg_server.rounds.unmasking import Threads
 
 from secagg import roster as rosters
@@ -24,6 +25,7 @@ from secagg.crypto.secret import Secret
 from secagg.errors import ConfigError
 from secagg.masked.accumulator import Accumulator
 from secagg.masked.advertise_keys import join
+from secagg.masked.masks import Mask, add_masks
 from secagg.masked.ranges import Workers
 from secagg.masked.scheme import STATES
 from secagg.masked.shares import SharePair, commit
@@ -306,9 +308,38 @@ def _unmasking(config: RoundConfig, setting: LargeSetting, named: str, aim: floa
             "unmask_s", took, at_most(aim) if aim else None, f"on {setting.threads} threads, {revealed.masks} masks"
         ),
         Figure("unmask_cpu_s", cpu, note="of all threads together"),
+        Figure("masks_alone_cpu_s", _masks_alone(config, revealed.masks), note="limit: to make and add so many masks"),
+        Figure(
+            "agreements_alone_cpu_s",
+            _agreements_alone(revealed.masks - len(revealed.answers)),
+            note="limit: X25519, once for each mask of a pair",
+        ),
     )
     title = f"Unmasking ({named}, {_ring(config)}, {setting.dropped} dropped)"
     return Section(f"unmasking_{_word(named)}", title, figures)
+
+
+def _masks_alone(config: RoundConfig, masks: int) -> float:
+    """CPU seconds that it takes one thread to make so many masks of a whole vector and to add them, told from some."""
+    rng, words = SeededRng(SEED), np.zeros(config.vector_len, config.ring_dtype)
+    some = [Mask(Secret(rng.token(config.suite.key_size)), negative=False) for _ in range(min(masks, _SOME))]
+    add_masks(words, 0, some[:1], config.suite)  # what is made once
+    began = cpu_clock()
+    add_masks(words, 0, some, config.suite)
+    return (cpu_clock() - began) * masks / len(some)
+
+
+def _agreements_alone(count: int) -> float:
+    """CPU seconds of so many agreements on one thread, told from some."""
+    one, other = (KeyPair.generate(SeededRng(SEED)) for _ in range(2))
+    some = min(count, _SOME)
+    began = cpu_clock()
+    for _ in range(some):
+        one.agree(other.public, peer="the other")
+    return (cpu_clock() - began) * count / max(1, some)
+
+
+_SOME: Final = 1000
 
 
 def _word(named: str) -> str:
