@@ -14,10 +14,10 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from secagg.transport.addresses import TcpAddress
+from secagg_server.network.http import HttpConnection
 from secagg_server.network.listening import PacedListener
 from secagg_server.observability.logs import ThrottledLog, plain_traceback
 
@@ -200,7 +200,7 @@ class StatusPort:
         return _Connection(self._config, self._state, self._open, self._connection_s)
 
 
-class _Connection(H11Protocol):
+class _Connection(HttpConnection):
     """uvicorn's connection with bounds: it knows no time for a request, and none for an answer that nobody takes."""
 
     def __init__(

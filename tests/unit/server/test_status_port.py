@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import gc
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from secagg_server.network.http import HttpConnection
 from secagg_server.observability import http
 from secagg_server.observability.http import Answer, Route, StatusPort
 from secagg_server.observability.status import SERVING, STOPPING, Readiness, alive, routes
@@ -199,6 +201,27 @@ async def test_who_sends_slowly_or_does_not_take_its_answer_is_cut_off() -> None
             while port._open or not port._listener._accepted:
                 await asyncio.sleep(0.01)
         writer.close()
+
+
+async def test_a_body_that_is_none_ends_the_connection_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is parsed before the request is answered."""
+    broken: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context["exception"]))
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"
+
+    async def errors() -> int:
+        async with serving() as port:
+            await said(port, request)
+            async with asyncio.timeout(PATIENCE_S):
+                while port._open or port._state.tasks:
+                    await asyncio.sleep(0.01)
+        gc.collect()  # asyncio tells of a task's error when the task is gone
+        await asyncio.sleep(0)
+        return len(broken)
+
+    assert await errors() == 0
+    without_check(monkeypatch, HttpConnection, "send_400_response", "one-answer")
+    assert await errors() == 1
 
 
 async def test_a_newer_connection_closes_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
