@@ -377,6 +377,43 @@ async def test_a_stranger_asks_a_few_times(tmp_path: Path, monkeypatch: pytest.M
         assert [await ask() for _ in range(9)] == [204] * 9
 
 
+async def test_a_head_that_arrives_at_once_is_bounded_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS hands over so much at once, and lines of one letter cost most."""
+    head = b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"a:\r\n" * 60_000 + b"\r\n"
+    poll = pb.PollRequest(call_id=bytes(16)).SerializeToString()
+    given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
+    before = Link.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": str(len(poll))}) + poll
+
+    async def connected(peer: Attacker) -> tuple[Link, asyncio.Protocol]:
+        """A connection, and the coordinator's end of it."""
+        link, server = await peer.link(), peer.stage.server.gateway
+        assert server is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while not (fresh := [one.protocol for one in server._port._places if one.protocol and not one.requests]):
+                await asyncio.sleep(0.01)
+        return link, fresh[0]
+
+    async def answers(peer: Attacker, data: bytes, count: int) -> list[int]:
+        link, end = await connected(peer)
+        end.data_received(data)
+        statuses = [(await link.answer()).status for _ in range(count)]
+        async with asyncio.timeout(PATIENCE_S):
+            await link.reader.read()  # to the end: the connection is closed
+        return statuses
+
+    async with gateway(tmp_path) as peer:
+        assert await answers(peer, head, 1) == [400]
+        assert await answers(peer, before + head, 2) == [503, 400], "also behind a request"
+        _, end = await connected(peer)
+        for _ in range(2):
+            end.transport.close()  # type: ignore[attr-defined]
+        end.data_received(b"behind the end")
+        monkeypatch.setattr(port, "PARSED_AT_ONCE", 1 << 20)
+        assert await answers(peer, head, 1) == [404], "all of it was parsed"
+
+
 async def test_a_connection_without_a_token_has_a_short_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with gateway(tmp_path) as peer:
         known = await peer.link()

@@ -11,12 +11,13 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from secagg.transport.addresses import TcpAddress
 from secagg_server.gateway.application import MAX_HEADER_BYTES, Application, HungUp
+from secagg_server.network.http import HttpConnection
 from secagg_server.network.listening import PacedListener
 from secagg_server.network.places import Places
 from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
@@ -37,6 +38,9 @@ SILENT_S: Final = 10.0
 
 IDLE_S: Final = 75.0
 """From the end of an answer to the headers of the next request."""
+
+PARSED_AT_ONCE: Final = MAX_HEADER_BYTES
+"""Bytes. TLS hands over a quarter of a megabyte, and as many short headers would keep the event loop for 0.2 s."""
 
 
 class GatewayPort:
@@ -215,9 +219,14 @@ class Visitor:
         if self.caller:
             self._stop_timer()
 
+    @property
+    def over(self) -> bool:
+        """Whether the other end is gone."""
+        return self.protocol is None or self.protocol.transport.is_closing()
+
     def rest(self) -> None:
         """The answer was sent. The next request has to come in time."""
-        if self.caller and self.protocol is not None and not self.protocol.transport.is_closing():
+        if self.caller and not self.over:
             self._within(IDLE_S, self.cut)  # check: gateway-idle
 
     def spoke(self, caller: str) -> None:
@@ -254,17 +263,36 @@ class Visitor:
             self._timer = None
 
 
-class _Connection(H11Protocol):
-    """uvicorn's connection, which tells its visitor when it begins and ends."""
+class _Connection(HttpConnection):
+    """uvicorn's connection, which tells its visitor when it begins and ends, and parses little at a time."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, visitor: Visitor) -> None:
         super().__init__(config, state, {"connection": visitor})
         self._visitor = visitor
+        self._unparsed = bytearray()
 
     def connection_made(self, transport: Any) -> None:
         """Give it its time."""
         super().connection_made(transport)
         self._visitor.begin(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a piece after the other: h11 bounds only a head that does not arrive all at once."""
+        self._unparsed += data
+        self._parse()
+
+    def on_response_complete(self) -> None:
+        """Go on with what came behind the request."""
+        super().on_response_complete()
+        self._parse()
+
+    def _parse(self) -> None:
+        while self._unparsed and self.conn.their_state is not h11.DONE and not self.transport.is_closing():
+            piece = bytes(self._unparsed[:PARSED_AT_ONCE])
+            del self._unparsed[:PARSED_AT_ONCE]
+            super().data_received(piece)
+        if self._unparsed and not self.transport.is_closing():
+            self.flow.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
