@@ -195,6 +195,20 @@ async def test_token_and_certificate_name_the_same(tmp_path: Path, monkeypatch: 
         assert (await peer.post("Submit", foreign)).status == 200
 
 
+async def test_a_token_may_expire_in_the_middle_of_a_call(tmp_path: Path) -> None:
+    """The call goes on with a new one, and not without."""
+    now = time.time()
+    async with gateway(tmp_path, clock=lambda: now) as peer:
+        call_id = os.urandom(16)
+        short = f"Bearer {token_of(ALICE, 60)}"
+        await peer.post("Submit", begin("Describe", DESCRIBE, call_id=call_id), authorization=short)
+        now += 61
+        poll = pb.PollRequest(call_id=call_id, wait_ms=5000).SerializeToString()
+        said = await peer.post("Poll", poll, authorization=short)
+        assert (said.status, "expired" in said.told) == (401, True)
+        assert pb.PollReply.FromString((await peer.post("Poll", poll)).body).end
+
+
 async def test_nobody_polls_for_others(tmp_path: Path) -> None:
     async with gateway(tmp_path) as peer:
         call_id = os.urandom(16)
@@ -375,6 +389,20 @@ async def test_a_stranger_asks_a_few_times(tmp_path: Path, monkeypatch: pytest.M
         without_check(monkeypatch, Application, "_preflight", "strange-requests")
         link = await peer.link()
         assert [await ask() for _ in range(9)] == [204] * 9
+
+
+async def test_questions_of_a_page_are_counted_with_its_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    async with gateway(tmp_path, clock=lambda: now, gateway_requests_per_s=3, gateway_origins=[PAGE]) as peer:
+        link = await peer.link()
+        assert (await peer.describe(link, origin=PAGE)).status == 200
+
+        async def ask() -> int:
+            return (await link.post(f"{SERVICE}/Submit", b"", "OPTIONS", origin=PAGE)).status
+
+        assert [await ask() for _ in range(3)] == [204, 204, 429]
+        without_check(monkeypatch, Application, "_preflight", "preflights-a-second")
+        assert await ask() == 204
 
 
 async def test_a_head_that_arrives_at_once_is_bounded_before_it_is_parsed(
@@ -631,6 +659,41 @@ async def test_a_newer_poll_takes_the_place_of_an_older_one(tmp_path: Path, monk
         assert not newer.done()
         assert (await peer.post("End", pb.EndRequest(call_id=call_id).SerializeToString())).status == 200
         assert (await newer).status == 503
+
+
+@pytest.mark.parametrize("checked", [True, False])
+async def test_who_hangs_up_finds_the_answer_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: bool
+) -> None:
+    """A phone that changes its network polls once more, on a new connection."""
+    async with gateway(tmp_path) as peer:
+        link, server, call_id = await peer.link(), peer.stage.server.gateway, os.urandom(16)
+        assert server is not None
+        await peer.post("Submit", begin("Describe", DESCRIBE, call_id=call_id), link)
+        asked, gone, answered, whole = asyncio.Event(), asyncio.Event(), asyncio.Event(), HeldCall.poll
+
+        async def late(call: HeldCall, request: pb.PollRequest) -> pb.PollReply:
+            asked.set()
+            await gone.wait()
+            answered.set()
+            return await whole(call, request)
+
+        monkeypatch.setattr(HeldCall, "poll", late)
+        if not checked:
+            without_check(monkeypatch, Application, "__call__", "answer-to-nobody")
+        poll = pb.PollRequest(call_id=call_id, wait_ms=5000).SerializeToString()
+        polling = asyncio.create_task(peer.post("Poll", poll, link))
+        await asked.wait()
+        link.writer.close()
+        async with asyncio.timeout(PATIENCE_S):
+            while sum(server.connections):
+                await asyncio.sleep(0.01)
+        gone.set()
+        await answered.wait()
+        await asyncio.gather(polling, return_exceptions=True)
+        said = await peer.post("Poll", poll)
+        assert said.status == (200 if checked else 503)
+        assert not checked or pb.PollReply.FromString(said.body).end
 
 
 async def test_without_the_check_an_older_poll_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,11 @@ class Connected(Protocol):
     requests: int
     """On it so far."""
 
+    @property
+    def over(self) -> bool:
+        """Whether the other end is gone."""
+        ...
+
     def busy(self) -> None:
         """A request is under way."""
         ...
@@ -207,6 +212,8 @@ class Application:
         try:
             request = _Request(scope, receive, connection)
             reply = await self._reply(request)
+            if connection.over:  # check: answer-to-nobody
+                raise HungUp  # a later request gets the answer
             headers = {**_HEADERS, **reply.headers, b"content-length": str(len(reply.body)).encode()}
             if request.origin in self._origins:
                 headers |= {b"access-control-allow-origin": request.origin, b"vary": b"origin"}
@@ -275,6 +282,8 @@ class Application:
     def _preflight(self, request: "_Request") -> Reply:
         """Whether a page may call. Without a known origin no browser asks."""
         connection = request.connection
+        if connection.caller:
+            self._count(connection.caller)  # check: preflights-a-second
         strange = not connection.caller and connection.requests > MAX_STRANGE_REQUESTS
         if strange or not request.origin:  # check: strange-requests
             raise Refused.because(403, "this gateway is for participants")
