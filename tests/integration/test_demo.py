@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("demo")  # one process plays the demo that they share
-
 ROUNDS = 3
 PARTICIPANTS = 10
 PHASES = {"AdvertiseKeys", "ShareKeys", "MaskedInput", "ConsistencyCheck", "Unmask"}

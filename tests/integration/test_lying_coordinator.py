@@ -9,8 +9,6 @@ from secagg.tools.runner.cases import Programs, Verdict, judge
 from secagg.tools.runner.lines import Feature
 from secagg.tools.runner.over_grpc import cases
 
-pytestmark = pytest.mark.xdist_group("lying-coordinator")  # one process starts the programs that they share
-
 CASES = {case.number: case for case in cases()}
 OURS = [sys.executable, "-m", "secagg.tools.runner.adapter"]
 NOW = frozenset(Feature)

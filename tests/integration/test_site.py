@@ -13,8 +13,6 @@ import secagg_client
 
 import secagg
 
-pytestmark = pytest.mark.xdist_group("site")  # one process builds the site that they share
-
 ROOT = Path(__file__).parents[2]
 LOADED = {"script", "link", "img", "iframe", "source", "video", "object", "embed"}
 

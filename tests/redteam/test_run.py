@@ -48,8 +48,6 @@ from secagg.tools.redteam.self_test import run as self_test
 from secagg.tools.redteam.self_test.mutants import MUTANTS
 from secagg.tools.redteam.statistics import proportion_interval
 
-pytestmark = pytest.mark.xdist_group("redteam")  # one process plays what they share
-
 
 def quiet(_: str) -> None:
     pass
