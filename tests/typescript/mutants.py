@@ -34,12 +34,14 @@ FILES: Final = {
     "participant": ("rounds: failure|variation|roster|active round", "derivations: key|seal|dealing"),
     "results": ("rounds: receipt|certified|aggregate|the end", "derivations: decoding|sums of integers"),
     "kept": ("client: state",),
+    "node": ("saved: .", "client: ."),
+    "saved": ("saved: .",),
     "memory": ("client: sums|memory|cohort", "derivations: sums of the same"),
 }
 """The tests that may notice a flaw, by the file that has it."""
 
 _THROWN: Final = re.compile(r"^(\s*)if \((.*)\)$")
-_DEMANDED: Final = re.compile(r"^(\s*(?:wellFormed|demand|refuse))\((.*), (\"[^\"]*\"|`[^`]*`)\);$")
+_DEMANDED: Final = re.compile(r"^(\s*(?:wellFormed|demand|refuse|refuseOther))\((.*), (\"[^\"]*\"|`[^`]*`)\);$")
 _FAILED: Final = re.compile(r"^not ok \d+ - (.*?)\s*$")
 
 
@@ -70,7 +72,7 @@ def mutants() -> Iterator[Mutant]:
             if (found := _THROWN.match(line)) and re.match(r"\s*(throw|return refuse|refuse|impossible)\b", follows):
                 text = f"{found[1]}if (false)"
             elif found := _DEMANDED.match(line):
-                never = "false" if found[1].strip() == "refuse" else "true"
+                never = "false" if found[1].strip().startswith("refuse") else "true"
                 text = f"{found[1]}({never}, {found[3]});"
             else:
                 continue

@@ -28,4 +28,4 @@ def test_no_case_fails_that_a_masked_participant_must_pass() -> None:
     passed = {c["number"].split("-")[0] for c in told["cases"] if c["verdict"] == "passed"}
     assert {"round", "failure", "lie", "live", "call"} <= passed
     left_out = {c["text"] for c in told["cases"] if c["verdict"] == "left_out"}
-    assert not [text for text in left_out if not re.search("homomorphic|aegis|pipeline|groups|states", text)]
+    assert not [text for text in left_out if not re.search("homomorphic|aegis|pipeline|groups", text)]

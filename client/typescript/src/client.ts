@@ -14,7 +14,7 @@ import {
 import { isTold } from "./failures.js";
 import { parseParts } from "./fields.js";
 import { LABEL, frame } from "./framing.js";
-import { type Kept, type StateStore, digestInput, drawnFrom } from "./kept.js";
+import { type Kept, type StateStore, digestInput, digestTrust, drawnFrom, refuseOther } from "./kept.js";
 import { Memory } from "./memory.js";
 import type { Words } from "./packing.js";
 import { type MessageName, Participant, type Setup } from "./participant.js";
@@ -270,7 +270,7 @@ class TakingPart {
       // check: kept-before-the-keys-leave
       this.#kept = {
         participantId: this.#client.id, ...offer, seed, inputSeed, inputDigest: digestInput(input), modelDigest, purpose: this.#purpose,
-        keysDigest: sha256(...participant.advertiseKeys), trustDigest: this.#trust(), steps: [], joined: await state.join(id),
+        keysDigest: sha256(...participant.advertiseKeys), trustDigest: digestTrust(terms.signing.authorities), steps: [], joined: await state.join(id),
       };
       await state.keep(this.#kept);
     }
@@ -281,28 +281,25 @@ class TakingPart {
   async #goOn(kept: Kept): Promise<Uint8Array[]> {
     const { terms, id } = this.#client;
     const { roundId, task } = this.#asked;
-    const refuse = (when: boolean, what: string): void => {
-      if (when) throw new SavedStateError(`the state is of another ${what}; hand in what it was begun with, or delete it`);
-    };
-    refuse(kept.participantId !== id, "participant");
-    refuse(roundId !== undefined && !equal(roundId, kept.roundId), "round");
-    refuse(!equal(kept.modelDigest, this.#asked.modelDigest), "model");
-    refuse(kept.purpose !== this.#purpose, "purpose");
-    refuse(!equal(kept.trustDigest, this.#trust()), "CA");
+    refuseOther(kept.participantId !== id, "participant");
+    refuseOther(roundId !== undefined && !equal(roundId, kept.roundId), "round");
+    refuseOther(!equal(kept.modelDigest, this.#asked.modelDigest), "model");
+    refuseOther(kept.purpose !== this.#purpose, "purpose");
+    refuseOther(!equal(kept.trustDigest, digestTrust(terms.signing.authorities)), "CA");
     const offer = { roundId: kept.roundId, configBytes: kept.configBytes };
-    refuse(task !== undefined && parseConfig(kept.configBytes).task !== task, "task");
+    refuseOther(task !== undefined && parseConfig(kept.configBytes).task !== task, "task");
     const round = this.#accept(offer);
     const input = this.#encode(round, kept.inputSeed);
-    refuse(!equal(kept.inputDigest, digestInput(input)), "update");
+    refuseOther(!equal(kept.inputDigest, digestInput(input)), "update");
     this.#offer = offer;
     terms.joined.add(toHex(kept.roundId));
     const participant = this.#participate(offer, round, drawnFrom(kept.seed), input);
     let reply = participant.advertiseKeys;
-    refuse(!equal(kept.keysDigest, sha256(...reply)), "certificate");
+    refuseOther(!equal(kept.keysDigest, sha256(...reply)), "certificate");
     // A copy of what was kept opens no more, before anything is sent.
     await this.#asked.state!.keep(kept);
     this.#replaying = true;
-    for (const { message, parts, nowMs } of kept.steps) reply = participant.receive(message as MessageName, parts, nowMs);
+    for (const { message, parts, nowMs } of kept.steps) reply = participant.receive(message, parts, nowMs);
     this.#replaying = false;
     return reply;
   }
@@ -334,11 +331,6 @@ class TakingPart {
       if (error instanceof LocalError) this.#offer = undefined; // we never joined, so there is nothing to leave
       throw error;
     }
-  }
-
-  #trust(): Uint8Array {
-    const sorted = [...this.#client.terms.signing.authorities].sort((a, b) => (toHex(a) < toHex(b) ? -1 : 1));
-    return sha256(frame(LABEL.trustAnchors, ...sorted));
   }
 
   async #find(): Promise<Offer> {

@@ -1,5 +1,7 @@
 /** What outlasts a process of Node: the memory of sums in a file, and the state of a round in a folder. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync, unlinkSync, writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 
 import { sha256 } from "#platform";
@@ -8,6 +10,7 @@ import { SavedStateError } from "./errors.js";
 import { type Content, type Kept, MAX_JOINED, type StateStore, numberOf, openState, sealState } from "./kept.js";
 import { Memory, type MemoryEntry, type Sum } from "./memory.js";
 import { Secret, systemRandom } from "./primitives.js";
+import type { StateKeys, StateName } from "./saved.js";
 
 const CHECK = 8;
 
@@ -19,6 +22,20 @@ function flushFolder(folder: string): void {
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);
+  }
+}
+
+/** Make a folder that we alone can read, if there is none. Raises `SavedStateError` where others can read it. */
+function makePrivate(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    // check: folder-read-by-others
+    if (process.platform !== "win32" && (statSync(folder).mode & 0o077) !== 0) {
+      throw new SavedStateError(`others may read ${folder}: chmod 700 ${folder}`);
+    }
+  } catch (error) {
+    if (error instanceof SavedStateError) throw error;
+    throw failed(folder, error);
   }
 }
 
@@ -80,6 +97,7 @@ const line = (value: unknown): string => {
 export class FileMemory extends Memory {
   override readonly durable = true;
   readonly #path: string;
+  #closed = false;
 
   /** Raises `SavedStateError` where the file is another participant's, is damaged, or another process uses it. */
   constructor(path: string, participantId: string) {
@@ -91,7 +109,10 @@ export class FileMemory extends Memory {
     try {
       text = readFileSync(path, "utf8");
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw failed(path, error);
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
+        release(`${path}.lock`);
+        throw failed(path, error);
+      }
       text = "";
     }
     const lines = text.split("\n");
@@ -138,7 +159,10 @@ export class FileMemory extends Memory {
     }
   }
 
+  /** Let others use the file. */
   close(): void {
+    if (this.#closed) return; // the lock may be somebody else's by now
+    this.#closed = true;
     release(`${this.#path}.lock`);
   }
 }
@@ -158,15 +182,7 @@ export class StateFolder implements StateStore {
   }
 
   async held<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-      if (process.platform !== "win32" && (statSync(this.#folder).mode & 0o077) !== 0) {
-        throw new SavedStateError(`others may read ${this.#folder}: chmod 700 ${this.#folder}`);
-      }
-    } catch (error) {
-      if (error instanceof SavedStateError) throw error;
-      throw failed(this.#folder, error);
-    }
+    makePrivate(this.#folder);
     const lock = this.#path("state.lock");
     hold(lock);
     try {
@@ -245,3 +261,86 @@ export class StateFolder implements StateStore {
     this.#content = content;
   }
 }
+
+const JOINED = ".joined";
+const KEY_BYTES = 32;
+
+/**
+ * Keys of saved states in a folder: a file for each state that was saved and not restored, and an empty one for each of the
+ * latest 1,000 rounds that were joined. Keep it on a local disk, out of backups, and apart from the states. With an older copy of
+ * it, older states would open again.
+ */
+export class StateKeyFolder implements StateKeys {
+  readonly #folder: string;
+
+  /** The folder is made if there is none. Raises `SavedStateError` where others can read it. */
+  constructor(folder: string) {
+    this.#folder = folder;
+    makePrivate(folder);
+  }
+
+  join(roundId: string, participantId: string): void {
+    const name = `${roundId}.${participantId}${JOINED}`;
+    this.#create(name, new Uint8Array(), "this round was joined before");
+    this.#forgetOldest(name, participantId);
+  }
+
+  make(name: StateName): Secret {
+    const joined = join(this.#folder, `${name.roundId}.${name.participantId}${JOINED}`);
+    if (!existsSync(joined)) throw new SavedStateError("the round was not joined with this folder, or too many were joined since");
+    const key = systemRandom(KEY_BYTES);
+    this.#create(keyFile(name), key, "this state was saved before");
+    return new Secret(key);
+  }
+
+  read(name: StateName): Secret {
+    const key = this.#telling(name, (path) => new Uint8Array(readFileSync(path)));
+    if (key.length !== KEY_BYTES) throw noKey(name); // a crash left it, and the state never came to be
+    return new Secret(key);
+  }
+
+  useUp(name: StateName): void {
+    this.#telling(name, unlinkSync);
+    flushFolder(this.#folder);
+  }
+
+  /** Raises `SavedStateError` with `taken` where there is one of this name. */
+  #create(name: string, content: Uint8Array, taken: string): void {
+    try {
+      written(join(this.#folder, name), content, "wx");
+      flushFolder(this.#folder);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EEXIST") throw new SavedStateError(taken);
+      throw failed(this.#folder, error);
+    }
+  }
+
+  #telling<T>(name: StateName, work: (path: string) => T): T {
+    try {
+      return work(join(this.#folder, keyFile(name)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") throw noKey(name);
+      throw failed(this.#folder, error);
+    }
+  }
+
+  /** Forget the participant's oldest rounds, with the keys that are left of them. */
+  #forgetOldest(latest: string, participantId: string): void {
+    const names = readdirSync(this.#folder);
+    const age = (name: string): number => statSync(join(this.#folder, name), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    const others = names.filter((name) => name !== latest && name.slice(ROUND_DIGITS) === `.${participantId}${JOINED}`);
+    const oldest = others.map((name) => ({ name, at: age(name) })).sort((a, b) => b.at - a.at).slice(MAX_JOINED - 1);
+    for (const { name } of oldest) {
+      const round = name.slice(0, -JOINED.length);
+      const keys = names.filter((one) => one.startsWith(`${round}.`) && /^\.\d+\.key$/.test(one.slice(round.length)));
+      for (const one of [...keys, name]) rmSync(join(this.#folder, one), { force: true });
+    }
+  }
+}
+
+const ROUND_DIGITS = 32;
+
+const keyFile = ({ roundId, participantId, step }: StateName): string => `${roundId}.${participantId}.${step}.key`;
+
+const noKey = ({ step }: StateName): SavedStateError =>
+  new SavedStateError(`no key opens state ${step} of this round: it was restored before, or is not the latest one`);

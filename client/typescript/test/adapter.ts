@@ -2,10 +2,9 @@
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
-import { Client, Memory, PolicyViolation, RemoteError, SecAggError, type Update } from "../src/index.js";
-import { type Round, acceptOffer } from "../src/config.js";
-import { encode } from "../src/encoding.js";
+import { Client, LocalError, Memory, PolicyViolation, type Round, SavableParticipant, type Setup, RemoteError, SecAggError, type Update, acceptOffer, encode } from "../src/index.js";
 import { GrpcTransport } from "../src/grpc.js";
+import { FileMemory, StateKeyFolder } from "../src/node.js";
 import { wordsText } from "./vectors.js";
 import { type MessageName, Participant } from "../src/participant.js";
 import { Secret, systemRandom } from "../src/primitives.js";
@@ -31,7 +30,7 @@ function updateOf(config: RoundConfig, update: Record<string, string>): Update {
 }
 
 function memoryOf(request: Vector): Memory {
-  const memory = new Memory();
+  const memory = request.folder === undefined ? new Memory() : new FileMemory(`${request.folder}/sums-${request.participant_id}`, request.participant_id);
   for (const s of request.released as Vector[]) {
     memory.sums.push({ roundId: s.round_id, model: request.model_digest, purpose: s.purpose ?? request.purpose, threshold: s.threshold, survivors: s.survivors });
     if (s.received) memory.receive(s.round_id);
@@ -48,29 +47,53 @@ const replaying = (recorded: Vector): Encapsulate => (key) => {
 /** One participant in its round. */
 class Joined {
   readonly round: Round;
-  readonly participant: Participant;
+  readonly participant: Participant | SavableParticipant;
   readonly authorities: Uint8Array[];
+  readonly memory: Memory;
   receipt: Receipt | undefined;
 
   constructor(readonly request: Vector) {
     const r = request;
-    const model = bytes(r.model_digest);
-    const policy = policyOf(r.policy);
-    this.round = acceptOffer(bytes(r.config), model, policy, r.purpose);
+    this.round = acceptOffer(bytes(r.config), bytes(r.model_digest), policyOf(r.policy), r.purpose);
     this.authorities = r.identity ? [bytes(r.identity.ca)] : [];
-    const memory = memoryOf(r);
-    if (policy.oncePerModel && memory.cameOut(r.model_digest, r.purpose)) {
+    this.memory = memoryOf(r);
+    try {
+      this.participant = this.begun();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  private begun(): Participant | SavableParticipant {
+    const r = this.request;
+    if (policyOf(r.policy).oncePerModel && this.memory.cameOut(r.model_digest, r.purpose)) {
       throw new PolicyViolation("a sum of this model with our update came out", "coordinator");
     }
     const drawn = DRAWN.map((name) => r.random?.[name]);
-    this.participant = new Participant({
-      round: this.round, roundId: bytes(r.round_id), configBytes: bytes(r.config), model, id: r.participant_id, policy,
+    const setup: Setup = {
+      round: this.round, roundId: bytes(r.round_id), configBytes: bytes(r.config), model: bytes(r.model_digest), id: r.participant_id, policy: policyOf(r.policy),
       random: r.random ? () => bytes(drawn.shift()) : systemRandom,
       ...(r.encapsulations && { encapsulate: replaying(r.encapsulations) }),
       input: () => encode(this.round, updateOf(this.round.config, r.update), r.weight, new Secret(bytes(r.rounding_seed))),
-      memory,
+      memory: this.memory,
       ...(r.identity && { identity: { key: new Secret(bytes(r.identity.private_scalar)), chain: r.identity.certificates.map(bytes), authorities: this.authorities } }),
-    });
+    };
+    if (r.folder === undefined) return new Participant(setup);
+    const keys = new StateKeyFolder(`${r.folder}/keys`);
+    return r.state === undefined ? SavableParticipant.join(setup, keys) : SavableParticipant.restore(bytes(r.state), setup, keys);
+  }
+
+  save(): Uint8Array {
+    if (!(this.participant instanceof SavableParticipant)) throw new LocalError("the runner asks for a state and gave no folder");
+    const state = this.participant.save();
+    this.close();
+    return state;
+  }
+
+  /** Others may use the file of the memory. */
+  close(): void {
+    if (this.memory instanceof FileMemory) this.memory.close();
   }
 
   receive(request: Vector): Vector[] {
@@ -102,11 +125,15 @@ let joined: Joined | undefined;
 async function answer(request: Vector): Promise<object> {
   switch (request.do) {
     case "describe":
-      return { version: 1, name: "secagg-client in TypeScript", release: "0.1.0-dev.0", features: ["replay", "signed", "model-later", "ring", "integers", "results", "grpc", "hybrid"] };
+      return { version: 1, name: "secagg-client in TypeScript", release: "0.1.0-dev.0", features: ["replay", "signed", "model-later", "ring", "integers", "results", "grpc", "hybrid", "states"] };
     case "join":
+    case "restore":
+      joined?.close();
       joined = undefined;
       joined = new Joined(request);
-      return { sends: [{ type: "AdvertiseKeys", parts: joined.participant.advertiseKeys.map(hex) }] };
+      return { sends: request.do === "restore" ? [] : [{ type: "AdvertiseKeys", parts: joined.participant.advertiseKeys.map(hex) }] };
+    case "save":
+      return { saves: hex(joined!.save()) };
     case "receive":
       return { sends: joined!.receive(request) };
     case "receipt": {

@@ -154,6 +154,8 @@ test("a memory outlasts its process, and is nobody else's", () => {
   assert.throws(() => new FileMemory(path, "elm"), SavedStateError);
   memory.close();
   const again = new FileMemory(path, "elm");
+  memory.close();
+  assert.throws(() => new FileMemory(path, "elm"), SavedStateError);
   assert.ok(again.cameOut("00", "train") && !again.cameOut("00", "metrics"));
   assert.throws(() => again.claim(sum("02", ["a", "b", "c", "elm"])), PolicyViolation);
   assert.throws(() => again.claim(sum("01", ["a", "b", "elm"])), PolicyViolation);
@@ -171,6 +173,13 @@ test("a memory outlasts its process, and is nobody else's", () => {
   mended.close();
   assert.equal(readFileSync(path, "utf8").split("\n").length, 5);
   rmSync(path);
+});
+
+test("a memory is a file, in a folder that is there", () => {
+  const home = folder();
+  assert.throws(() => new FileMemory(join(home, "gone", "sums"), "elm"), SavedStateError);
+  assert.throws(() => new FileMemory(home, "elm"), SavedStateError);
+  assert.throws(() => statSync(`${home}.lock`));
 });
 
 test("an update of one model goes into sums of one cohort only, where the policy says so", () => {
