@@ -33,7 +33,7 @@ FILES: Final = {
     ),
     "participant": ("rounds: failure|variation|roster|active round", "derivations: key|seal|dealing"),
     "results": ("rounds: receipt|certified|aggregate|the end", "derivations: decoding|sums of integers"),
-    "kept": ("client: state",),
+    "kept": ("client: state", "saved: ."),
     "node": ("saved: .", "client: ."),
     "saved": ("saved: .",),
     "memory": ("client: sums|memory|cohort", "derivations: sums of the same"),

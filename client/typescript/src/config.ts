@@ -99,7 +99,6 @@ function checkArrays(config: RoundConfig): bigint {
     demand(array.range === undefined || (float && within(array.range, 2 ** -64, 2 ** 64)), "a range is 2^-64 to 2^64, for floats");
     demand(array.min === undefined || !float, "min and max are for integers");
     values += array.shape.reduce((product, side) => product * side, 1n);
-    demand(values < 2n ** 32n + 1n, "the vector is longer than 2^32");
   }
   return values;
 }

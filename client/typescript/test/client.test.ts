@@ -8,7 +8,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 
 import { AuthenticationError, Cancelled, DecodeError, LimitError, NotInRoundError, PolicyViolation, ProtocolViolation, RoundAborted, RoundTimeoutError, SavedStateError, TransportError } from "../src/errors.js";
 import { Broken, CallFailed, isTold, namedFailure } from "../src/failures.js";
-import { type Kept, digestInput, drawnFrom } from "../src/kept.js";
+import { type Kept, digestInput, drawnFrom, numberOf, sealState } from "../src/kept.js";
 import type { Sum } from "../src/memory.js";
 import { FileMemory, StateFolder } from "../src/node.js";
 import { blocks } from "../src/pem.js";
@@ -132,6 +132,14 @@ test("a state is kept sealed, each time under a fresh key, and an old copy opens
   });
   writeFileSync(join(home, "state"), copy);
   await assert.rejects(new StateFolder(home).held(async () => undefined), SavedStateError);
+});
+
+test("a state of another version is not read", () => {
+  const sealed = sealState({ underWay: undefined, joined: [] }, 7n, new Secret(new Uint8Array(32)));
+  assert.equal(numberOf(sealed), 7n);
+  for (const wrong of [sealed.subarray(0, 8), Uint8Array.from(sealed, (byte, i) => (i === 0 ? 2 : byte))]) {
+    assert.throws(() => numberOf(wrong), { name: "SavedStateError", message: /another version/ });
+  }
 });
 
 test("a state that was changed does not open", async () => {

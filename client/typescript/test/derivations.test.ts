@@ -7,7 +7,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { sha256 } from "#platform";
 
 import { concat } from "../src/bytes.js";
-import { type Round, acceptOffer, contextOf, inputContextOf, parseConfig, checkConfig } from "../src/config.js";
+import { type Round, acceptOffer, contextOf, inputContextOf, parseConfig, checkConfig, checkPolicy } from "../src/config.js";
 import { encode, encodeValues, roundingKey, roundingWords } from "../src/encoding.js";
 import { coordinatorKey, identify } from "../src/certificates.js";
 import { AuthenticationError, DecodeError, LocalError, PolicyViolation, ProtocolViolation, RemoteError, SecAggError } from "../src/errors.js";
@@ -22,7 +22,9 @@ import { openFrom, pairSecret, sealTo } from "../src/peers.js";
 import { decode } from "../src/results.js";
 import { HYBRID, KeyPair, X25519, encapsulating } from "../src/suites.js";
 import { isShare, join, split } from "../src/sharing.js";
-import { Dtype, RoundConfigSchema, ThreatModel } from "../src/wire/secagg/wire/v1/config_pb.js";
+import {
+  Combine, Custody, Dtype, GroupsSchema, HomomorphicScheme, HomomorphicProfileSchema, IntegersSchema, type RoundConfig, RoundConfigSchema, Suite, ThreatModel,
+} from "../src/wire/secagg/wire/v1/config_pb.js";
 import { type Vector, bytes, float, hex, load, policyOf } from "./vectors.js";
 
 const secret = (text: string): Secret => new Secret(bytes(text));
@@ -207,6 +209,35 @@ test("configuration", () => {
   }
   const long = toBinary(RoundConfigSchema, create(RoundConfigSchema, { task: "a".repeat(2 ** 26) }));
   assert.throws(() => parseConfig(long), (e: unknown) => e instanceof DecodeError && e.message.includes("64 MiB"));
+});
+
+test("a configuration that is wrong in one way", () => {
+  const good = parseConfig(bytes(load("round-semi-honest").config));
+  const groups = create(GroupsSchema, { count: 3, combine: Combine.MEDIAN, parent: new Uint8Array(16), number: 1 });
+  const trimmed = { ...groups, combine: Combine.TRIMMED, trim: 1 };
+  const integers = { encoding: undefined, integers: create(IntegersSchema, { min: 0n, max: 1n }), arrays: good.arrays.map((one) => ({ ...one, dtype: Dtype.INT32, range: undefined })) };
+  const homomorphic = create(HomomorphicProfileSchema, { scheme: HomomorphicScheme.BFV, custody: Custody.PARTICIPANTS });
+  const many = { suite: Suite.XWING_SHA256_AES256, maxParticipants: 2002, threshold: 2002 };
+  const unsafe: [string, object][] = [
+    ["no deadlines", { deadlines: undefined }], ["longer than 2^32", { arrays: [{ ...good.arrays[0], shape: [2n ** 32n] }] }],
+    ["3 to 1000 groups", { groups: { ...groups, count: 2 } }], ["3 to 1000 groups", { groups: { ...groups, count: 1001 } }],
+    ["trim", { groups: { ...groups, trim: 1 } }], ["trim", { groups: { ...trimmed, trim: 0 } }], ["trim", { groups: { ...trimmed, count: 4, trim: 2 } }],
+    ["its parent", { groups: { ...groups, parent: new Uint8Array(15) } }], ["its parent", { groups: { ...groups, number: 4 } }],
+    ["COMBINE_MEAN", { ...integers, groups }], ["2,000 neighbours", many],
+  ];
+  const refused = (kind: typeof RemoteError, why: string, change: object): void =>
+    assert.throws(() => checkConfig({ ...good, ...change } as RoundConfig), (e: unknown) => e instanceof kind && e.message.includes(why), why);
+  for (const [why, change] of unsafe) refused(ProtocolViolation, why, change);
+  const lacking: [string, object][] = [
+    ["masked rounds only", { homomorphic }], ["no pipelines", { encoding: undefined, pipeline: "clip" }], ["in groups", { groups }],
+    ["X25519_SHA256_AEGIS128X4", { suite: Suite.X25519_SHA256_AEGIS128X4 }],
+  ];
+  for (const [why, change] of lacking) refused(PolicyViolation, why, change);
+  checkConfig({ ...good, ...many, maxParticipants: 2001, threshold: 2001 } as RoundConfig);
+  checkConfig({ ...good, ...many, suite: Suite.X25519_SHA256_AES128 } as RoundConfig);
+  const round = checkConfig(good);
+  checkPolicy(round, policyOf({ suites: ["X25519_SHA256_AES128"] }));
+  assert.throws(() => checkPolicy(round, policyOf({ suites: ["XWING_SHA256_AES256"] })), PolicyViolation);
 });
 
 test("encoding of floats", () => {
