@@ -110,3 +110,22 @@ def test_somebody_must_be_left(option: str) -> None:
     sizes = {"dropped": 1, "expected": 1, "colluding": 1, option: 20}
     with pytest.raises(ConfigError, match=f"--{option} 20 leaves none of 20"):
         large.measure(LargeSetting(20, 10, **sizes))
+
+
+def test_what_unmasking_cannot_fall_below_is_told_from_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by one with each mask, and with each agreement."""
+    config, spent = small(ThreatModel.ACTIVE, ring=True), [0]
+
+    def add(words: object, start: int, masks: list[Mask], suite: object) -> None:
+        spent[0] += len(masks)
+
+    def agree(*_: object, **__: object) -> None:
+        spent[0] += 1
+
+    monkeypatch.setattr(large, "add_masks", add)
+    monkeypatch.setattr(KeyPair, "agree", agree)
+    monkeypatch.setattr(large, "cpu_clock", lambda: spent[0])
+    for count in (7, 1000, 97_476):
+        assert large._masks_alone(config, count) == count
+        assert large._agreements_alone(count) == count
+    assert spent[0] < 5000
