@@ -184,7 +184,7 @@ AIMS: Final = (
         large("unmasking_ring_active"),
         seconds,
         "a ring that bears 300 dropouts against a coordinator that lies has hundreds of neighbours; masks and key "
-        "agreements alone take about as long as we aim at (`masks_alone_cpu_s`, `agreements_alone_cpu_s`)",
+        "agreements alone take about as long as we aim at, which `secagg bench large` measures beside it",
     ),
     Aim("the same, ring, semi-honest", 8, False, large("unmasking_ring_semi_honest"), seconds),
     Aim(
