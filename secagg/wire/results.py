@@ -104,17 +104,23 @@ class IncomingAggregate:
         """The next part.
 
         Raises:
-            DecodeError: it is malformed, or another one belongs here.
+            DecodeError: it is malformed, or another one belongs here. Its culprit is the coordinator.
         """
+        try:
+            self._take(part)
+        except DecodeError as error:
+            raise DecodeError(str(error), culprit="coordinator") from None
+
+    def _take(self, part: pb.AggregatePart) -> None:
         self._digest = self._digest or part.sums_digest
         self._survivors += [decode_participant_id(name) for name in part.survivors]
         if len(self._survivors) > MAX_PARTICIPANTS:
-            raise DecodeError(f"more than {MAX_PARTICIPANTS} survivors", culprit="coordinator")
+            raise DecodeError(f"more than {MAX_PARTICIPANTS} survivors")
         if not part.payload:
             return
         start, length = self._start, self._config.vector_len
         if part.number * self._size != start or start >= length:
-            raise DecodeError(f"part {part.number} of the aggregate is out of order", culprit="coordinator")
+            raise DecodeError(f"part {part.number} of the aggregate is out of order")
         count = min(self._size, length - start)
         self._keep(start, part.payload, count)
         self._state.update(part.payload)

@@ -308,7 +308,7 @@ def _is_secret(candidate: int, vector: Vector) -> bool:
 def encoding(vector: Vector) -> None:
     for case in vector["cases"]:
         key = ref.rounding_key(unhex(case["rounding_seed"]))
-        uniforms = ref.words(key, 32, 0, len(case["values"]))
+        uniforms = ref.words(key, 32, len(case["values"]))
         assert key.hex() == case["rounding_key"]
         assert uniforms == case["uniform_words"]
         found = ref.encode(
@@ -372,7 +372,7 @@ def ranges(vector: Vector) -> None:
             clip = array.range if array.HasField("range") else code["clip"]
             own = {"clip": clip, "value_bits": code["value_bits"], "max_weight": code["max_weight"]}
             for person in case["people"]:
-                uniforms = ref.words(ref.rounding_key(unhex(person["rounding_seed"])), 32, 0, at + size)[at:]
+                uniforms = ref.words(ref.rounding_key(unhex(person["rounding_seed"])), 32, at + size)[at:]
                 values = [float.fromhex(v) for v in person["values"][array.name]]
                 length = math.sqrt(sum(v * v for v in values))
                 if length > code["norm"]:
@@ -445,11 +445,22 @@ def chunks(vector: Vector) -> None:
     for case in vector["cases"]:
         per, bits = ref.chunk_values(case["bits"]), case["bits"]
         assert per == case["values_per_chunk"]
-        assert sum(case["counts"]) == case["vector_len"]
-        assert set(case["counts"][:-1]) <= {per}
-        assert 1 <= case["counts"][-1] <= per
+        assert ref.chunk_counts(case["vector_len"], bits) == case["counts"]
         assert [-(-n * bits // 8) for n in case["counts"]] == case["sizes"]
         assert max(case["sizes"]) <= 2**20
+
+
+def masked_chunks(vector: Vector) -> None:
+    bits, size = vector["ring_bits"], vector["vector_len"]
+    values = [i * int(vector["step"]) % 2 ** vector["value_bits"] for i in range(size)]
+    masks = [(unhex(mask["key"]), -1 if mask["negative"] else 1) for mask in vector["masks"]]
+    made = ref.masked(vector["suite"].encode(), bits, values, masks)
+    assert values[: len(vector["first"])] == vector["first"]
+    assert [len(values), len(made)] == [size, len(vector["chunks"])]
+    for number, (payload, chunk) in enumerate(zip(made, vector["chunks"], strict=True)):
+        assert [chunk["number"], chunk["count"]] == [number, ref.chunk_counts(size, bits)[number]]
+        assert [chunk["size"], chunk["sha256"]] == [len(payload), hashlib.sha256(payload).hexdigest()]
+        assert [chunk["begins"], chunk["ends"]] == [payload[:32].hex(), payload[-32:].hex()]
 
 
 def configuration(vector: Vector) -> None:
@@ -678,7 +689,7 @@ class Rebuilt:
             value_bits=code.value_bits,
             weight=mine["weight"],
             max_weight=code.max_weight,
-            uniforms=ref.words(key, 32, 0, len(values)),
+            uniforms=ref.words(key, 32, len(values)),
         )
 
     def mask(self, key: bytes) -> list[int]:
@@ -877,6 +888,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "integers": integers,
     "packing": packing,
     "chunks": chunks,
+    "masked-chunks": masked_chunks,
     "configuration": configuration,
     "differencing": differencing,
     "groups": groups,

@@ -83,10 +83,11 @@ def failure(module: ModuleType, vector: Vector) -> None:
         if step["at"] == at:
             outcome(participant, step, messages)
     for step in vector["steps"]:
-        expect, replies = step["expect"], list[Message]()
-        refused = refusal(module, partial(answer, participant, step, messages, replies))
+        expect, replies, left = step["expect"], list[Message](), list[Vector]()
+        refused = refusal(module, partial(answer, participant, step, messages, replies), left)
         if refused or "error" in expect:
             assert refused == expect
+            assert left == [vector["leave"]]
         else:
             kind = type(replies[0])
             expected = [kind.FromString(part) for reply in expect["replies"] for part in unhex(reply)]
@@ -98,11 +99,13 @@ def answer(participant: Any, step: Vector, messages: Mapping[str, Vector], repli
     replies.extend(outcome(participant, step, messages))
 
 
-def refusal(module: ModuleType, act: Callable[[], object]) -> dict[str, str] | None:
-    """How a vector states what `act` is refused with; None if it is not."""
+def refusal(module: ModuleType, act: Callable[[], object], left: list[Vector] | None = None) -> dict[str, str] | None:
+    """How a vector states what `act` is refused with; None if it is not. `left` takes its `Leave`."""
     try:
         act()
     except module.Refused as error:
+        if left is not None:
+            left.append(error.leave)
         return {"error": error.error} | ({"culprit": error.culprit} if error.culprit else {})
     return None
 
@@ -118,7 +121,7 @@ def offer(module: ModuleType, vector: Vector) -> None:
 def aggregate(module: ModuleType, vector: Vector) -> None:
     config = config_pb2.RoundConfig.FromString(bytes.fromhex(load(vector["round"])["config"]))
     read = refusal(module, lambda: module.read_aggregate(unhex(vector["parts"]), config))
-    assert read == vector["expect"]
+    assert (read or {}) == vector["expect"]
 
 
 def ending(module: ModuleType, vector: Vector) -> None:

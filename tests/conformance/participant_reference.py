@@ -45,6 +45,7 @@ class Refused(Exception):
     def __init__(self, error: str, culprit: str | None) -> None:
         super().__init__(error, culprit)
         self.error, self.culprit = error, culprit
+        self.leave = {"reason": "REFUSED"} | ({} if culprit in {None, COORDINATOR} else {"accused": str(culprit)})
 
 
 def demand(holds: object, error: str, culprit: str | None = COORDINATOR) -> None:
@@ -236,7 +237,7 @@ def check_policy(config: config_pb2.RoundConfig, policy: Mapping[str, Any]) -> N
     demand(policy.get("tasks") is None or config.task in policy["tasks"], POLICY)
     demand(name in policy.get("threat_models", [name]), POLICY)
     demand(suite in policy.get("suites", [suite]), POLICY)
-    demand(not policy.get("require_hybrid"), POLICY)
+    demand(not policy.get("require_hybrid") or suite == "XWING_SHA256_AES256", POLICY)
     demand("masked" in policy.get("schemes", ["masked"]), POLICY)
     demand(not policy.get("require_complete_graph") or config.graph == 1, POLICY)
     demand(t >= policy.get("min_cohort", 3), POLICY)
@@ -639,7 +640,12 @@ class Participant:
         demand(set(entries) <= set(self.neighbours), VIOLATION)
         demand(len(entries) + 1 >= self.least, VIOLATION)
         for index, entry in entries.items():
-            self.shares[index] = self.opened(index, entry)
+            try:
+                self.shares[index] = self.opened(index, entry)
+            except Refused as refused:
+                shown = ref.dealt_digest(self.name, entry).hex()
+                refused.leave |= {"accused": self.names[index - 1], "refused_entry": shown}
+                raise
         pairs = {index: self.agreed("mask", index) for index in entries}
         return self.masked(pairs)
 
@@ -660,27 +666,19 @@ class Participant:
         return mask, own
 
     def masked(self, pairs: Mapping[int, bytes]) -> list[Any]:
-        bits = ring_bits(self.config)
-        word, size = ref.word_bits(bits), vector_length(self.config)
         seed = self.random("self_mask_seed")
-        key = ref.self_mask_key(seed, self.round_id, self.input_bound, self.name, suite=self.suite)
-        total = [x + m for x, m in zip(self.encoded(), ref.mask_words(self.suite, key, word, 0, size), strict=True)]
+        masks = [(ref.self_mask_key(seed, self.round_id, self.input_bound, self.name, suite=self.suite), 1)]
         for index, shared in pairs.items():
             peer = self.names[index - 1]
             key = ref.pairwise_key(shared, self.round_id, self.input_bound, self.name, peer, suite=self.suite)
-            sign = 1 if self.own > index else -1
-            mask = ref.mask_words(self.suite, key, word, 0, size)
-            total = [x + sign * m for x, m in zip(total, mask, strict=True)]
-        values, each = [x % 2**bits for x in total], ref.chunk_values(bits)
+            masks.append((key, 1 if self.own > index else -1))
         self.awaits = "SurvivorSet"
-        return [
-            data_plane_pb2.MaskedInputChunk(number=number, payload=ref.pack(values[at : at + each], bits))
-            for number, at in enumerate(range(0, size, each))
-        ]
+        payloads = ref.masked(self.suite, ring_bits(self.config), self.encoded(), masks)
+        return [data_plane_pb2.MaskedInputChunk(number=number, payload=part) for number, part in enumerate(payloads)]
 
     def encoded(self) -> list[int]:
         values = [float.fromhex(v) if isinstance(v, str) else float(v) for v in self.values()]
-        uniforms = ref.words(ref.rounding_key(bytes.fromhex(self.mine["rounding_seed"])), 32, 0, len(values))
+        uniforms = ref.words(ref.rounding_key(bytes.fromhex(self.mine["rounding_seed"])), 32, len(values))
         code = self.config.encoding
         return ref.encode(
             values,
@@ -780,7 +778,7 @@ def read_aggregate(parts: Sequence[bytes], config: config_pb2.RoundConfig) -> tu
     survivors = [name for part in read for name in part.survivors]
     payloads = [part for part in read if part.payload]
     bits, size = ring_bits(config), vector_length(config)
-    counts = [min(ref.chunk_values(bits), size - at) for at in range(0, size, ref.chunk_values(bits))]
+    counts = ref.chunk_counts(size, bits)
     demand([part.number for part in payloads] == list(range(len(counts))), DECODE)
     demand([len(part.payload) for part in payloads] == [-(-n * bits // 8) for n in counts], DECODE)
     demand(all(map(is_id, survivors)), DECODE)

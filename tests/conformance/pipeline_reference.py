@@ -132,7 +132,7 @@ def context_key(context: bytes, name: str) -> bytes:
 
 def kept(size: int, rate: float, context: bytes) -> list[tuple[list[int], float]]:
     """By block: the coordinates that are kept, and the factor of their mean."""
-    words = ref.words(context_key(context, "coordinate-sampling"), 32, 0, -(-size // 4) * 4)
+    words = ref.words(context_key(context, "coordinate-sampling"), 32, -(-size // 4) * 4)
     blocks = []
     for start in range(0, size, 65_536):
         n = min(65_536, size - start)
@@ -159,7 +159,7 @@ def hadamard(x: Floats) -> Floats:
 
 
 def factors(count: int, block: int, context: bytes) -> Floats:
-    signs = ref.words(context_key(context, "rotation"), 8, 0, count // 8)
+    signs = ref.words(context_key(context, "rotation"), 8, count // 8)
     one = 1 / math.sqrt(block)
     return [-one if signs[i // 8] >> i % 8 & 1 else one for i in range(count)]
 
@@ -377,7 +377,7 @@ class Task:
             whole = [v + w + self.raised_by for v, w in zip(grid, drawn, strict=True)]
             return whole if self.homomorphic else [v % 2**self.pipe.bits for v in whole]
         assert self.pipe.range is not None
-        uniforms = ref.words(ref.rounding_key(seed), 32, 0, -(-len(x) // 4) * 4)[: len(x)]
+        uniforms = ref.words(ref.rounding_key(seed), 32, -(-len(x) // 4) * 4)[: len(x)]
         code: dict[str, Any] = {"clip": self.pipe.range, "value_bits": self.pipe.bits, "weight": weight}
         return ref.encode(x, **code, max_weight=self.pipe.max_weight, uniforms=uniforms)
 
@@ -390,7 +390,7 @@ class Task:
     def _accepted(self, x: Floats, seed: bytes) -> tuple[int, list[int]]:
         for attempt in range(1000):
             info = ref.frame(b"secagg/v1/stochastic-rounding", attempt.to_bytes(4, "big"))
-            uniforms = ref.words(ref.hkdf(seed, b"", info), 32, 0, len(x))
+            uniforms = ref.words(ref.hkdf(seed, b"", info), 32, len(x))
             grid = [math.floor(v * self.noise.scale + u * 2.0**-32) for v, u in zip(x, uniforms, strict=True)]
             if sum(v * v for v in grid) <= self.noise.norm_bound:
                 return attempt + 1, grid

@@ -230,10 +230,9 @@ def self_mask_key(seed: bytes, round_id: bytes, bound: bytes, name: str, *, suit
     return hkdf(seed, round_id, frame(b"secagg/v1/self-mask", suite, bound, name.encode()), key_size(suite))
 
 
-def words(key: bytes, word_bits: int, start: int, count: int) -> list[int]:
-    """Words [start, start + count) of AES-CTR from counter zero; `start` on an AES block."""
-    counter = (start * word_bits // 128).to_bytes(16, "big")
-    stream = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(count * word_bits // 8))
+def words(key: bytes, word_bits: int, count: int) -> list[int]:
+    """The first words of AES-CTR from counter zero."""
+    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(count * word_bits // 8))
     size = word_bits // 8
     return [int.from_bytes(stream[i : i + size], "little") for i in range(0, len(stream), size)]
 
@@ -248,7 +247,7 @@ def mask_words(suite: bytes, key: bytes, word_bits: int, start: int, count: int)
     return [int.from_bytes(stream[i : i + size], "little") for i in range(first, first + count * size, size)]
 
 
-@lru_cache(16)
+@lru_cache
 def mask_stride(suite: bytes, key: bytes, number: int, size: int) -> bytes:
     """The first `size` bytes of a stride."""
     if suite == AEGIS_SUITE:
@@ -293,6 +292,27 @@ def taken_apart(data: bytes, count: int, bits: int) -> list[int]:
 def chunk_values(bits: int) -> int:
     per_stride = 2**21 // word_bits(bits)
     return max(count for count in range(per_stride, 2**23 + 1, per_stride) if count * bits <= 2**23)
+
+
+def chunk_counts(size: int, bits: int) -> list[int]:
+    """How many of `size` values each chunk has."""
+    each = chunk_values(bits)
+    return [min(each, size - at) for at in range(0, size, each)]
+
+
+def chunked(values: Sequence[int], bits: int) -> list[bytes]:
+    """The payload of each chunk."""
+    each = chunk_values(bits)
+    return [pack(values[at : at + each], bits) for at in range(0, len(values), each)]
+
+
+def masked(suite: bytes, bits: int, values: Sequence[int], masks: Iterable[tuple[bytes, int]]) -> list[bytes]:
+    """The payload of each chunk. `masks`: keys of streams, each added (1) or subtracted (−1)."""
+    total = list(values)
+    for key, sign in masks:
+        stream = mask_words(suite, key, word_bits(bits), 0, len(total))
+        total = [x + sign * m for x, m in zip(total, stream, strict=True)]
+    return chunked([x % 2**bits for x in total], bits)
 
 
 def evaluate(coefficients: Sequence[int], x: int) -> int:

@@ -64,8 +64,7 @@ def test_the_specification_says_what_the_vector_says(name: str) -> None:
 
 
 def test_every_kind_has_a_reader() -> None:
-    assert against_code.READERS.keys() == vectors.KINDS.keys()
-    assert {vectors.load(name)["kind"] for name in vectors.names()} == vectors.KINDS.keys()
+    assert against_code.READERS.keys() == vectors.schemas().keys()
 
 
 def test_generating_anew_gives_the_same_bytes() -> None:
@@ -257,7 +256,7 @@ def test_every_error_class_is_the_one_that_the_specification_gives() -> None:
     stated = {number: set(re.findall(r"`(\w+)`", classes)) for number, classes in rows}
     for name in vectors.names():
         vector = vectors.load(name)
-        if vector["kind"] in {"failure", "offer", "aggregate", "ending"}:
+        if "check" in vector and vector["kind"] in {"failure", "offer", "aggregate", "ending"}:
             expect = vector["steps"][-1]["expect"] if "steps" in vector else vector["expect"]
             told = {event["event"] for event in expect.get("events", [])}
             events = {

@@ -129,6 +129,7 @@ _SEVENTH: Final = (2**63 - 1) // 7
 
 TAKEN: Final[tuple[Case, ...]] = (
     ("the base of all", _set()),
+    ("the hybrid suite", _set(suite=3)),
     ("a task of 1 byte", _set(task="t")),
     ("a task of 128 bytes", _set(task="ï" * 64)),
     ("an array's name of 1 byte", _array(name="n")),
@@ -285,6 +286,9 @@ def _hundred(colluding: int) -> Change:
 
 POLICIES: Final[tuple[tuple[str, Change, Document, bool], ...]] = (
     ("nothing is demanded", _set(), {}, True),
+    ("nothing is demanded of the smallest cohort", _set(**_SMALLEST), {}, True),
+    ("a hybrid suite", _set(suite=3), {"require_hybrid": True}, True),
+    ("no hybrid suite", _set(), {"require_hybrid": True}, False),
     ("the task", _set(), {"tasks": ["another", "bounds"]}, True),
     ("another task", _set(), {"tasks": ["another", "bound", "bounds "]}, False),
     ("the threat model", SEMI_HONEST, {"threat_models": ["SEMI_HONEST"]}, True),

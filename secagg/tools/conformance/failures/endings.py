@@ -2,6 +2,7 @@
 proto/PROTOCOL.md). Beside them what the honest signatures at the end of a round cover.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +15,17 @@ from secagg.rounds.certification import Result
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document
 from secagg.tools.conformance.failures.changes import Edit, flipped, put, same
-from secagg.tools.conformance.failures.script import ACTIVE, ME, Failure, Play, Script, Table, Vector, refused
+from secagg.tools.conformance.failures.script import (
+    ACCEPTED,
+    ACTIVE,
+    ME,
+    Failure,
+    Play,
+    Script,
+    Table,
+    Vector,
+    refused,
+)
 from secagg.tools.conformance.rounds.inputs import AUTHORITY
 from secagg.wire.agreement import encode_proof
 from secagg.wire.receipts import encode_receipt
@@ -181,6 +192,26 @@ def _second_first(parts: list[bytes], _: Script) -> list[bytes]:
     return [parts[0], other.SerializeToString(deterministic=True)]
 
 
+def _not_an_id(parts: list[bytes], _: Script) -> list[bytes]:
+    first = data_plane_pb2.AggregatePart.FromString(parts[0])
+    first.survivors[0] = f"-{first.survivors[0]}"
+    return [first.SerializeToString(deterministic=True), *parts[1:]]
+
+
+def _just_t(parts: list[bytes], script: Script) -> list[bytes]:
+    few = data_plane_pb2.AggregatePart.FromString(parts[0])
+    del few.survivors[script.replay.config.threshold :]
+    return [few.SerializeToString(deterministic=True), *parts[1:]]
+
+
+def _a_byte_more(parts: list[bytes], _: Script) -> list[bytes]:
+    """The digest is that of the longer bytes."""
+    first, second = map(data_plane_pb2.AggregatePart.FromString, parts)
+    second.payload += b"\0"
+    first.sums_digest = hashlib.sha256(second.payload).digest()
+    return [part.SerializeToString(deterministic=True) for part in (first, second)]
+
+
 def _exchanged(parts: list[bytes], _: Script) -> list[bytes]:
     first = data_plane_pb2.AggregatePart.FromString(parts[0])
     names = list(first.survivors)
@@ -210,6 +241,12 @@ SUMS: Table = {ACTIVE: [
      handed_sum(_second_first), MALFORMED),
     ("aggregate-of-others", "C30", "A sum whose survivors are in another order", "the first two are exchanged",
      handed_sum(_exchanged), MALFORMED),
+    ("aggregate-of-nobody", "C30", "A sum with a survivor whose id is none", "a dash stands before the first",
+     handed_sum(_not_an_id), MALFORMED),
+    ("aggregate-too-long", "C30", "A sum whose only chunk is too long", "a byte more, and the digest fits it",
+     handed_sum(_a_byte_more), MALFORMED),
+    ("aggregate-of-t", "", "A sum of just t", "the last survivors are not named; the threshold is 7",
+     handed_sum(_just_t), ACCEPTED),
     ("aggregate-altered", "C31", "A sum that is not the one of the receipt", "one bit of the sum",
      handed_sum(_one_bit), FORGED),
 ]}

@@ -241,6 +241,7 @@ class Departure:
             raise AssertionError(f"{failure.slug}: {played[-1]['expect']} instead of {failure.outcome(script)}")
         content: Document = {"policy": self.policy} if self.policy else {}
         content |= {"released": self.released} if self.released else {}
+        content |= {"leave": replay.leave} if replay.leave else {}
         messages = {
             slug: {"type": m["type"], "parts": [script.pieces.express(part) for part in m["parts"]]}
             for slug, m in self.messages.items()

@@ -3,10 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
+from secagg import roster as rosters
+from secagg.crypto import labels
+from secagg.crypto.transcript import digest
 from secagg.messages import Index, Listing, Roster
-from secagg.tools.conformance.failures.changes import also, entry, few, key_of, put, same, without
+from secagg.rounds.graph import ring_of
+from secagg.tools.conformance.failures.changes import also, dropped, entry, few, key_of, put, same, without
 from secagg.tools.conformance.failures.forgeries import signed_keys, signs_sets
 from secagg.tools.conformance.failures.script import (
+    ME,
     PEER,
     SPARSE,
     Script,
@@ -31,7 +36,21 @@ def _exchanged(honest: Listing, _: Script) -> Listing:
 
 
 def _first(count: int) -> Any:
-    return lambda honest, _: Listing(honest.ids[:count], honest.entry_digests[: 32 * count])
+    """The first members alone, as if nobody else had come: list, ring and entries fit each other."""
+
+    def edit(_: Roster, script: Script) -> Roster:
+        everyone = [script.members[name] for name in sorted(script.members, key=str.encode)[:count]]
+        listing = rosters.listing_of(everyone)
+        ring = script.replay.config.ring
+        if ring is None:
+            raise ValueError("not on a ring")
+        known = rosters.roster_digest(Roster((), listing))
+        graph = ring_of(ring, digest(labels.GRAPH_SEED, script.context, known), count)
+        own = next(m.index for m in everyone if m.participant_id == ME)
+        seen = {own, *graph.of(own), *graph.committee}
+        return Roster(tuple(m for m in everyone if m.index in seen), listing)
+
+    return edit
 
 
 def _twice(honest: Listing, _: Script) -> Listing:
@@ -84,7 +103,7 @@ LISTS: Table = {SPARSE: [
     ("sparse-list-of-twins", "C102", "An id that stands on the ring twice", "the second has the id of the first",
      shown("roster", put(listing=_twice)), VIOLATION),
     ("sparse-list-too-short", "C102", "Fewer members than the ring is safe for", "12 of 15 members; t is 9",
-     shown("roster", put(listing=_first(12))), VIOLATION),
+     shown("roster", _first(12)), VIOLATION),
 ]}
 
 ENTRIES: Table = {SPARSE: [
@@ -113,6 +132,10 @@ SURVIVORS: Table = {SPARSE: [
      shown("survivors", put(survivors=without(PEER))), VIOLATION),
     ("sparse-neighbour-never-shared", "C107", "A neighbour called dropped who never shared keys",
      "cedar is called dropped", shown("survivors", put(dropped=also("cedar"))), VIOLATION),
+    ("sparse-survivors-of-too-few-organisations", "C105",
+     "Too few organisations among the survivors, though enough in the roster",
+     "the participant demands 3; hazel, the last of the third, is called dropped",
+     shown("survivors", dropped("hazel"), policy={"min_organisations": 3}), POLICY),
 ]}
 
 SIGNATURES: Table = {SPARSE: [

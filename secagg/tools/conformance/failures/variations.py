@@ -143,6 +143,9 @@ TAKEN: Table = {
     SPARSE: [
         ("sparse-roster-in-another-order", "", "Entries of a sparse roster in another order", "the last comes first",
          shown("roster", _roster(lambda read, _: _reversed_members(read))), ACCEPTED),
+        ("sparse-survivors-of-as-many-organisations", "",
+         "Survivors of as many organisations as are demanded, on a ring", "the participant demands 3",
+         shown("survivors", same, policy={"min_organisations": 3}), ACCEPTED),
     ],
 }
 # fmt: on

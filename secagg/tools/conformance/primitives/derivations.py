@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from secagg.config import Suite
+from secagg.config import RoundConfig, Suite
 from secagg.context import RoundId, bind, bind_model, digest_model
 from secagg.crypto import labels, polynomial, sealing, shamir, signing
 from secagg.crypto.agreement import KeyPair
@@ -15,13 +16,18 @@ from secagg.crypto.mask_stream import stride_words
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest, frame
+from secagg.encoding.integers import Integers
+from secagg.encoding.packing import chunk_values
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import AuthenticationError, Exhibit
 from secagg.masked.masks import Mask, add_masks
+from secagg.masked.vector import MaskedVector
 from secagg.messages import Dealt, ParticipantId
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Contents, Document, little_endian
 from secagg.tools.conformance.fixtures import ALICE, BOB, CONTEXT
+from secagg.wire.configuration import encode_config
 
 SUITE = b"X25519_SHA256_AES128"
 PRIME = polynomial.PRIME.to_bytes(33, "big")
@@ -214,7 +220,7 @@ def _mask_stream(suite: Suite) -> Document:
     for word_bits in (8, 16, 32, 64):
         dtype = np.dtype(f"<u{word_bits // 8}")
         stride = stride_words(dtype)
-        for start in (0, 64, stride - 5, stride, 3 * stride + 64, 2**32):
+        for start in (0, 64, stride - 6, stride - 5, stride, 3 * stride + 64, 2**32):
             words: Words = np.zeros(5, dtype)
             add_masks(words, start, [Mask(Secret(key), negative=False)], suite)
             cases.append(
@@ -222,6 +228,56 @@ def _mask_stream(suite: Suite) -> Document:
                 | {"bytes": words.tobytes(), "words": words}
             )
     return {"suite": suite.name, "key": key, "cases": cases}
+
+
+@dataclass(frozen=True, slots=True)
+class Multiples:
+    """A vector that needs no room: coordinate i is i · `step` mod 2^`bits`."""
+
+    vector_len: int
+    step: int
+    bits: int
+
+    def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]]) -> Words:
+        """As of every vector that is masked."""
+        return np.array([i * self.step % 2**self.bits for i in range(start, stop)], dtype)
+
+
+def _masked_chunks() -> Document:
+    """The second chunk goes on in every stream where the first one ended."""
+    most = 2**59 - 1
+    config = RoundConfig(
+        task="chunks",
+        schema=Schema((ArraySpec("values", (2**17 + 70,), "int64"),)),
+        encoding=Integers(max=most),
+        max_participants=3,
+        model_digest=bytes(32),
+    )
+    vector = Multiples(config.vector_len, 0x9E3779B97F4A7C15, most.bit_length())
+    masks = [Mask(Secret(fixtures.seed(f"stream {i}")[:16]), negative=i == 2) for i in range(3)]
+    chunks = list(MaskedVector(vector, config, tuple(masks)))
+    size = chunk_values(config.ring_bits)
+    return {
+        "config": encode_config(config),
+        "suite": config.suite.name,
+        "ring_bits": config.ring_bits,
+        "vector_len": vector.vector_len,
+        "step": str(vector.step),
+        "value_bits": vector.bits,
+        "first": [int(value) for value in vector.read(0, 4, config.ring_dtype)],
+        "masks": [{"key": mask.key.expose(), "negative": mask.negative} for mask in masks],
+        "chunks": [
+            {
+                "number": chunk.number,
+                "count": min(size, vector.vector_len - chunk.number * size),
+                "size": len(chunk.payload),
+                "sha256": hashlib.sha256(chunk.payload).digest(),
+                "begins": chunk.payload[:32],
+                "ends": chunk.payload[-32:],
+            }
+            for chunk in chunks
+        ],
+    }
 
 
 def _secret_sharing() -> Iterator[Document]:
@@ -287,6 +343,7 @@ VECTORS: Contents = {
         lambda: {"kind": "mask-stream", **_mask_stream(Suite.X25519_SHA256_AEGIS128X4)}),
     "mask-stream-aes-256": ("Words of one stream of AES-256 at several places", "Mask stream",
         lambda: {"kind": "mask-stream", **_mask_stream(Suite.XWING_SHA256_AES256)}),
+    "masked-chunks": ("A masked vector of two chunks, through which the streams go on", "Chunks", _masked_chunks),
     "secret-sharing": ("Shares of a secret, and the secret from as many as the threshold", "Secret sharing",
         lambda: {"prime": PRIME, "not_a_share": [PRIME, b"\xff" * 33, bytes(32), bytes(34)],
                  "cases": _secret_sharing()}),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from secagg import roster as rosters
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.context import Round, RoundId, bind
@@ -25,7 +26,7 @@ from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.vectors import Backend, OnceVector
 from secagg.lattice.parameters import Custody, Profile
 from secagg.masked.vector import MaskedVector
-from secagg.messages import AdvertiseKeys, ParticipantId, Phase
+from secagg.messages import AdvertiseKeys, Leave, ParticipantId, Phase
 from secagg.policy import Policy
 from secagg.rounds.engine import Engine
 from secagg.rounds.membership import Credentials, Membership
@@ -94,6 +95,8 @@ class Replay:
         self.round = Round(round_id, self.config, bind(round_id, config_bytes, named))
         before = (read_release(told, self.config, self.model_digest) for told in released or ())
         self._memory = remembering(*before)
+        self.leave: Document | None = None
+        """What the last participant that refused something leaves with."""
 
     @cached_property
     def trust(self) -> TrustAnchors | None:
@@ -180,6 +183,8 @@ class Replay:
             replies = self._at_participant(step, messages)
             return {"replies": [wire.encode(reply)["parts"] for reply in replies]}, replies
         except REFUSALS as error:
+            if step["at"] != "coordinator":
+                self.leave = farewell(rosters.refusal(error))
             return refusal(error), []
 
     def advance(self, steps: Sequence[Document], messages: Mapping[str, Document], only: str) -> None:
@@ -280,6 +285,13 @@ def refusal(error: SecAggError) -> Document:
     if isinstance(error, RemoteError) and error.culprit is not None:
         told["culprit"] = error.culprit
     return told
+
+
+def farewell(leave: Leave) -> Document:
+    """How a vector states what a participant leaves with: the fields that are not empty."""
+    told: Document = {"reason": leave.reason.name}
+    told |= {"accused": leave.accused} if leave.accused else {}
+    return told | ({"refused_entry": leave.refused_entry.hex()} if leave.refused_entry else {})
 
 
 def describe(event: Event, config: RoundConfig, aggregate: Aggregate | None) -> Document:
