@@ -50,7 +50,8 @@ def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: Advert
     """Refuse a roster that the protocol does not allow; return our own entry.
 
     Raises:
-        ProtocolViolation: too small or large, out of order, an id or public key twice, our entry missing or changed.
+        ProtocolViolation: too small or large, out of order, a key or commitment of another size than the round's, an id
+            or public key twice, our entry missing or changed.
     """
     members, ids = roster.members, names_of(roster)
     if (roster.listing is None) is not (round_.config.ring is None):  # check: C102-listing
@@ -65,9 +66,12 @@ def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: Advert
             raise _violation("roster indices are not 1 to n")
     else:
         _check_listed(members, roster.listing)
-    sizes = (round_.config.suite.key_pairs.public_size, advertised_sizes(round_.config)[0])
+    mask_size, commitment_size = advertised_sizes(round_.config)
+    sizes = (round_.config.suite.key_pairs.public_size, mask_size)
     if any((len(m.keys.channel_public_key), len(m.keys.mask_public_key)) != sizes for m in members):  # check: C9-size
         raise _violation("a public key does not have the size that the round's suite says")
+    if any(len(m.keys.key_share_commitment) != commitment_size for m in members):  # check: C9-commitment
+        raise _violation(f"a key share commitment does not have the {commitment_size} bytes that the round says")
     keys = [key for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)]
     # Unreduced, one key could stand twice in two encodings.
     if not all(is_reduced(key[-KEY_SIZE:]) for key in keys):  # check: C9-reduced

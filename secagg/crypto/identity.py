@@ -296,6 +296,8 @@ class TrustAnchors:
             raise CertificateError(self._why_untrusted(certificates, now, error)) from error
         except ValueError as error:  # some of it is read only now
             raise CertificateError("it, or one behind it, is unreadable") from error
+        for certificate in path:  # the library compares whole seconds
+            check_valid_at(certificate, now)  # check: valid-to-the-millisecond
 
     def _why_untrusted(self, certificates: list[x509.Certificate], now: datetime, error: VerificationError) -> str:
         """The reason in the words of somebody who runs a deployment. The decision itself was the library's."""

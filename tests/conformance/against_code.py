@@ -73,6 +73,7 @@ from secagg.wire.agreement import decode_proof
 from secagg.wire.calls import ADVERTISE
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.parsing import parse
 from secagg.wire.receipts import decode_receipt
 from secagg.wire.results import PackedAggregate, PackedGroups, decode_aggregate, sums_digest
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -303,8 +304,8 @@ def policies(vector: Vector) -> None:
 
 def certificate_chains(vector: Vector) -> None:
     trust = TrustAnchors.from_pem(fixtures.pem(unhex(vector["ca"])))
-    now = datetime.fromtimestamp(vector["at_ms"] / 1000, UTC)
     for case in vector["cases"]:
+        now = datetime.fromtimestamp(case.get("at_ms", vector["at_ms"]) / 1000, UTC)
         chain = tuple(map(unhex, case["chain"]))
         verify = trust.verify_participant if case["of"] == "participant" else trust.verify_coordinator
         if not case["taken"]:
@@ -686,12 +687,12 @@ def offer(vector: Vector) -> None:
 
 def aggregate(vector: Vector) -> None:
     config = Replay(vectors.load(vector["round"])).config
-    parts = [pb.AggregatePart.FromString(unhex(part)) for part in vector["parts"]]
+    parts = [unhex(part) for part in vector["parts"]]
     if not vector["expect"]:
-        decode_aggregate(parts, config)
+        decode_aggregate([parse(pb.AggregatePart, part) for part in parts], config)
         return
     with pytest.raises(SecAggError) as caught:
-        decode_aggregate(parts, config)
+        decode_aggregate([parse(pb.AggregatePart, part) for part in parts], config)
     assert refusal(caught.value) == vector["expect"]
 
 
@@ -734,9 +735,11 @@ def _believed(vector: Vector) -> bytes:
     played = vectors.load(vector["round"])
     replay, roster, survivors = Replay(played), _played_roster(vector), tuple(played["outcome"]["survivors"])
     told = decode_receipt(pb.Receipt.FromString(unhex(vector["receipt"])))
+    if told.survivors != len(survivors):
+        raise ProtocolViolation("another number of survivors", culprit="coordinator")
     receipt = Receipt(Statement.of(replay.round, roster, survivors, told.sums_digest), told.signed)
     assert replay.trust is not None
-    receipt.verify(replay.trust, datetime.fromtimestamp(fixtures.NOW_S, UTC))
+    receipt.verify(replay.trust, datetime.fromtimestamp(vector.get("now_ms", fixtures.NOW_S * 1000) / 1000, UTC))
     if "proof" in vector:
         parts = map(pb.ConsistencyProofPart.FromString, map(unhex, vector["proof"]))
         result = Result.of(replay.round, roster, survivors, told.sums_digest)

@@ -29,14 +29,14 @@ HERE = Path(__file__).parent
 TABLE = HERE / "participant_mutants.json"
 MODULES: dict[str, ModuleType] = {"participant_reference": participant_reference, "reference": reference}
 NOT_OURS = {
-    *("demand", "Refused", "decode", "_tail", "public_key", "agree", "_top_fields", "_varint"),
+    *("demand", "Refused", "_tail", "public_key", "agree", "_varint"),
     *("key_size", "public_key_of", "pair_secret", "pair_seal", "pair_secret_digest"),
 }
 """Functions of which mutants say nothing about this participant; the last ones are of a suite that it does not have."""
 KINDS = {
     "framing", "model-digest", "context", "input-context", "roster-digest", "sparse-roster", "sparse-graph",
     "sparse-parameters", "signed-bytes", "endings", "commitment", "sealing", "mask-keys", "mask-stream",
-    "secret-sharing", "encoding", "ranges", "integers", "packing", "chunks", "masked-chunks", "configuration",
+    "secret-sharing", "encoding", "decoding", "ranges", "integers", "packing", "chunks", "masked-chunks", "configuration",
 }  # fmt: skip
 """Vectors of derivations, which `against_specification` holds to `reference`."""
 

@@ -125,7 +125,8 @@ def aggregate(module: ModuleType, vector: Vector) -> None:
 
 
 def ending(module: ModuleType, vector: Vector) -> None:
-    heard = refusal(module, lambda: believed(module, vector["round"], vector["receipt"], vector.get("proof")))
+    now_s = vector.get("now_ms", fixtures.NOW_S * 1000) / 1000
+    heard = refusal(module, lambda: believed(module, vector["round"], vector["receipt"], vector.get("proof"), now_s))
     assert heard == vector["expect"]
 
 
@@ -136,7 +137,9 @@ def endings(module: ModuleType, vector: Vector) -> None:
     assert believed(module, vector["round"], message, proof)
 
 
-def believed(module: ModuleType, name: str, receipt: str, proof: list[str] | None) -> bool | None:
+def believed(
+    module: ModuleType, name: str, receipt: str, proof: list[str] | None, now_s: float = fixtures.NOW_S
+) -> bool | None:
     played = load(name)
     made = against_specification.Rebuilt(played)
     keys = {
@@ -149,7 +152,7 @@ def believed(module: ModuleType, name: str, receipt: str, proof: list[str] | Non
         for who, index in made.index.items()
     }
     known = {
-        "now_s": fixtures.NOW_S,
+        "now_s": now_s,
         "authority": played["authority"]["certificate"],
         "round_id": made.round_id,
         "context": made.input_bound,
@@ -202,13 +205,14 @@ def policies(module: ModuleType, vector: Vector) -> None:
 
 
 def certificate_chains(module: ModuleType, vector: Vector) -> None:
-    now, authority = datetime.fromtimestamp(vector["at_ms"] / 1000, UTC), bytes.fromhex(vector["ca"])
+    authority = bytes.fromhex(vector["ca"])
     refusing = {"error": "AuthenticationError", "culprit": "coordinator"}
     for case in vector["cases"]:
         found: list[object] = []
 
         def verify(case: Vector = case, found: list[object] = found) -> None:
             uses, chain = module.ExtendedKeyUsageOID, unhex(case["chain"])
+            now = datetime.fromtimestamp(case.get("at_ms", vector["at_ms"]) / 1000, UTC)
             if case["of"] == "participant":
                 found.extend(module.Chain(chain, authority, now, uses.CLIENT_AUTH).participant())
             else:
@@ -225,6 +229,11 @@ def integers(module: ModuleType, vector: Vector) -> None:
         config = module.read_config(bytes.fromhex(case["config"]))
         module.check_safe(config)
         assert (module.vector_length(config), module.ring_bits(config)) == (len(case["sums"]), case["ring_bits"])
+    config, summands = module.read_config(bytes.fromhex(vector["config"])), vector["summands"]
+    module.check_totals(config, list(map(int, vector["largest"])), summands)
+    for case in vector["refused"]:
+        refused = refusal(module, partial(module.check_totals, config, list(map(int, case["sums"])), summands))
+        assert refused == {"error": "ProtocolViolation"}, case["why"]
 
 
 READERS: dict[str, Callable[[ModuleType, Vector], None]] = {

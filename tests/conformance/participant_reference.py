@@ -60,7 +60,7 @@ def demand(holds: object, error: str, culprit: str | None = COORDINATOR) -> None
 def read_config(data: bytes) -> config_pb2.RoundConfig:
     """C1 and C98. Fields are counted at the top before any becomes an object."""
     demand(len(data) <= 64 * 2**20, DECODE, None)
-    demand(_top_fields(data) <= 100_064, DECODE, None)
+    demand(fields_in(data, None) <= 100_064, DECODE, None)
     config = config_pb2.RoundConfig()
     try:
         config.ParseFromString(data)
@@ -78,29 +78,6 @@ def read_config(data: bytes) -> config_pb2.RoundConfig:
     demand(config.HasField("encoding") + bool(config.pipeline) + config.HasField("integers") <= 1, DECODE, None)
     demand(all(a.HasField("min") == a.HasField("max") for a in config.arrays), DECODE, None)
     return config
-
-
-def _top_fields(data: bytes) -> int:
-    count = at = 0
-    try:
-        while at < len(data):
-            tag, at = _varint(data, at)
-            match tag & 7:
-                case 0:
-                    _, at = _varint(data, at)
-                case 1:
-                    at += 8
-                case 2:
-                    size, at = _varint(data, at)
-                    at += size
-                case 5:
-                    at += 4
-                case _:
-                    raise Refused(DECODE, None)
-            count += 1
-    except IndexError:
-        raise Refused(DECODE, None) from None
-    return count
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -245,6 +222,8 @@ def check_policy(config: config_pb2.RoundConfig, policy: Mapping[str, Any]) -> N
     demand(c >= int(Fraction(str(policy.get("min_colluding_share", 0.0))) * n), POLICY)
     demand(policy.get("min_organisations", 1) == 1 or config.threat_model == ACTIVE, POLICY)
     demand(not policy.get("require_distributed_noise"), POLICY)
+    demand(policy.get("min_noise_multiplier", 0.0) == 0.0, POLICY)
+    demand(policy.get("max_epsilon") is None, POLICY)
 
 
 def check_offer(data: bytes, model_digest: bytes, policy: Mapping[str, Any], purpose: str) -> config_pb2.RoundConfig:
@@ -366,9 +345,11 @@ def verifies(key: ec.EllipticCurvePublicKey, message: bytes, signature: bytes) -
 
 
 def merged(kind: Any, parts: Iterable[bytes]) -> list[Any]:
-    """C5: the parts of one message."""
-    read = []
+    """C5 and C98: the parts of one message."""
+    read, left = [], 250_000
     for part in parts:
+        left -= fields_in(part, kind.DESCRIPTOR)
+        demand(left >= 0, DECODE, None)
         message = kind()
         try:
             message.ParseFromString(part)
@@ -377,6 +358,36 @@ def merged(kind: Any, parts: Iterable[bytes]) -> list[Any]:
         read.append(message)
     demand(read, DECODE, None)
     return read
+
+
+def fields_in(data: bytes, message: Any) -> int:
+    """Tags, those of sub-messages included, and bytes of packed numbers. `Refused` if it is no message."""
+    count = at = 0
+    known = {field.number: field for field in message.fields} if message else {}
+    try:
+        while at < len(data):
+            tag, at = _varint(data, at)
+            count += 1
+            match tag & 7:
+                case 0:
+                    _, at = _varint(data, at)
+                case 1:
+                    at += 8
+                case 2:
+                    size, at = _varint(data, at)
+                    field = known.get(tag >> 3)
+                    if field and field.message_type:
+                        count += fields_in(data[at : at + size], field.message_type)
+                    elif field and field.is_packed:
+                        count += size
+                    at += size
+                case 5:
+                    at += 4
+                case _:
+                    raise Refused(DECODE, None)
+    except IndexError:
+        raise Refused(DECODE, None) from None
+    return count
 
 
 def is_index(number: int) -> bool:
@@ -395,7 +406,7 @@ def read_roster(parts: Iterable[bytes]) -> tuple[list[Any], list[str], bytes]:
         demand(is_id(member.participant_id), DECODE, None)
         demand(len(keys.channel_public_key) in (32, 1216), DECODE, None)
         demand(len(keys.mask_public_key) <= 1216, DECODE, None)
-        demand(len(keys.key_share_commitment) in (0, 32), DECODE, None)
+        demand(len(keys.key_share_commitment) <= 32, DECODE, None)
         demand(len(keys.signature) <= 72, DECODE, None)
         demand(len(keys.certificates) <= 4, DECODE, None)
         demand(all(len(each) <= 8192 for each in keys.certificates), DECODE, None)
@@ -407,11 +418,16 @@ def read_delivery(parts: Iterable[bytes]) -> tuple[dict[int, bytes], bytes]:
     read = merged(data_plane_pb2.ShareDeliveryPart, parts)
     demand(not any(part.model_digest for part in read[1:]), DECODE, None)
     demand(len(read[0].model_digest) in (0, 32), DECODE, None)
-    peers, joined = [peer for part in read for peer in part.peers], b"".join(part.entries for part in read)
+    peers = [peer for part in read for peer in part.peers]
     demand(all(map(is_index, peers)), DECODE, None)
     demand(peers == sorted(set(peers)), DECODE, None)
-    demand(not peers or len(joined) % len(peers) == 0, DECODE, None)
-    return ref.split_entries(peers, joined), read[0].model_digest
+    entries: dict[int, bytes] = {}
+    for part in read:
+        demand(part.peers or not part.entries, DECODE, None)
+        demand(not part.peers or len(part.entries) % len(part.peers) == 0, DECODE, None)
+        entries |= ref.split_entries(list(part.peers), part.entries)
+    demand(len({len(entry) for entry in entries.values()}) <= 1, DECODE, None)
+    return entries, read[0].model_digest
 
 
 def read_survivors(parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
@@ -546,6 +562,7 @@ class Participant:
                 demand(digests[32 * at : 32 * at + 32] == entry, VIOLATION)
         keys = [key for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)]
         demand(all(len(key) == 32 for key in keys), VIOLATION)
+        demand(not any(member.keys.key_share_commitment for member in members), VIOLATION)
         demand(all(int.from_bytes(key, "little") < FIELD for key in keys), VIOLATION)
         demand(len(set(keys)) == len(keys), VIOLATION)
         mine = [member.keys for member in members if member.participant_id == self.name]
@@ -789,11 +806,26 @@ def read_aggregate(parts: Sequence[bytes], config: config_pb2.RoundConfig) -> tu
     return survivors, [x for part, n in zip(payloads, counts, strict=True) for x in ref.unpack(part.payload, n, bits)]
 
 
+def check_totals(config: config_pb2.RoundConfig, sums: Sequence[int], summands: int) -> None:
+    """C97."""
+    at = 0
+    for array, (low, high) in zip(config.arrays, bounds_of(config), strict=True):
+        size = vector_length(config_pb2.RoundConfig(arrays=[array], integers=config.integers))
+        demand(all(each <= summands * (high - low) for each in sums[at : at + size]), VIOLATION, None)
+        at += size
+
+
 def believed(
     receipt: bytes, proof: Sequence[bytes] | None, known: Mapping[str, Any], roster: bytes, keys: Mapping[int, Any]
 ) -> bool | None:
     """C88 to C90, and whether a result is certified. `keys`: of the members by index."""
-    told = data_plane_pb2.Receipt.FromString(receipt)
+    (told,) = merged(data_plane_pb2.Receipt, [receipt])
+    demand(told.survivors <= 10_000, DECODE)
+    demand(len(told.sums_digest) == 32, DECODE)
+    demand(len(told.signature) <= 72, DECODE)
+    demand(len(told.certificates) <= 4, DECODE)
+    demand(all(len(each) <= 8192 for each in told.certificates), DECODE)
+    demand(told.survivors == len(known["survivors"]), VIOLATION)
     now = datetime.fromtimestamp(known["now_s"], UTC)
     authority, serves = bytes.fromhex(known["authority"]), ExtendedKeyUsageOID.SERVER_AUTH
     demand(told.signature, AUTHENTICATION)

@@ -150,6 +150,17 @@ def test_who_was_verified_and_is_taken_back_later_is_refused(verify: Verify, mon
     getattr(later, verify.__name__)(chain, NOW)
 
 
+def test_half_a_second_after_the_end_of_its_ca_a_chain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(authority_days=40)
+    chain, end = outliving(site), x509.load_pem_x509_certificate(site.pem).not_valid_after_utc
+    late = end + timedelta(milliseconds=500)
+    with pytest.raises(AuthenticationError, match="expired on"):
+        site.trust.verify_participant(chain, late)
+    with monkeypatch.context() as patch:
+        without_check(patch, TrustAnchors, "_check_chain", "valid-to-the-millisecond")
+        site.trust.verify_participant(chain, late)
+
+
 @BOTH
 def test_a_refusal_is_not_kept(verify: Verify, paths: list[int]) -> None:
     site = Site()

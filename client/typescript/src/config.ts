@@ -199,6 +199,10 @@ export interface Policy {
   readonly oncePerModel?: boolean;
   /** Refuses every round, because this client takes part in none with noise. */
   readonly requireDistributedNoise?: boolean;
+  /** Above 0 refuses every round, for the same reason. */
+  readonly minNoiseMultiplier?: number;
+  /** Refuses every round, because one without noise costs infinitely much. */
+  readonly maxEpsilon?: number;
 }
 
 /** ⌊share·n⌋ in exact decimals. */
@@ -222,7 +226,8 @@ export function checkPolicy(round: Round, policy: Policy): void {
   refuse(config.threshold < (policy.minCohort ?? 3), "the threshold is below the policy's cohort");
   refuse(config.threshold - config.maxColluding < (policy.minHonest ?? 2), "too few honest updates in a sum");
   refuse((policy.minOrganisations ?? 1) > 1 && !round.active, "organisations are certified in active rounds only");
-  refuse(policy.requireDistributedNoise === true, "the policy demands noise, and this client has none");
+  const noise = policy.requireDistributedNoise === true || (policy.minNoiseMultiplier ?? 0) > 0 || policy.maxEpsilon !== undefined;
+  refuse(noise, "the policy demands noise, and this client has none");
   const colluding = shareOf(policy.minColludingShare ?? "0.3", config.maxParticipants);
   refuse(config.maxColluding < colluding, "max_colluding is below the policy's share");
 }

@@ -188,11 +188,9 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
     if (keys === undefined) throw new DecodeError("a member without keys");
     wellFormed([32, MAX_PUBLIC_KEY].includes(keys.channelPublicKey.length), "a channel key has a size that no suite has");
     wellFormed(keys.maskPublicKey.length <= MAX_PUBLIC_KEY, "a mask key is longer than those of all suites");
-    wellFormed(keys.keyShareCommitment.length === 0, "a commitment in a masked round");
+    wellFormed(keys.keyShareCommitment.length <= 32, "a key share commitment is too long");
     const certificates = keys.certificates;
     wellFormed(certificates.length <= 4 && certificates.every((c) => c.length >= 1 && c.length <= 8192), "certificates");
-    wellFormed(round.active || keys.signature.length + certificates.length === 0,
-      "signature and certificates do not fit the threat model");
     wellFormed(keys.signature.length <= MAX_SIGNATURE, "a signature is too long");
     return keys;
   }
@@ -248,6 +246,7 @@ function joined(seen: Seen, context: Uint8Array, onRefused: (accused: string, en
     }
     const keys = entries.flatMap((e) => [e.channelKey, e.maskKey]);
     if (!keys.every((key) => key.length === suite.publicKeyBytes)) throw violation("a public key is one of another suite");
+    if (members.some((m) => m.keys!.keyShareCommitment.length > 0)) throw violation("a key share commitment is for homomorphic rounds");
     const alone = keys.flatMap(halves);
     if (new Set(alone.map(toHex)).size !== alone.length) throw violation("a public key comes twice");
     if (!keys.every((key) => reduced(x25519Half(key)))) throw violation("a public key is not reduced");

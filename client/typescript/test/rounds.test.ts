@@ -246,7 +246,7 @@ function until(f: Vector): () => Uint8Array[] {
   const message = (step: Vector): Vector => f.messages[step.message] ?? v.messages[step.message];
   for (const step of v.steps.slice(0, f.after)) if (step.at === at && step.do === "receive") play(p, v, v.messages[step.message], step);
   for (const [i, s] of (f.released ?? []).entries()) {
-    if (s.survivors.includes(at)) memory.sums.push({ roundId: String(i), model: v.model_digest, purpose: s.purpose ?? "train", ...s });
+    memory.sums.push({ roundId: String(i), model: v.model_digest, purpose: s.purpose ?? "train", ...s });
   }
   for (const step of f.steps.slice(0, -1)) if (step.do === "receive") play(p, v, message(step), step);
   return () => play(p, v, message(f.steps.at(-1)), f.steps.at(-1));
@@ -279,7 +279,7 @@ for (const name of names().filter((n) => n.startsWith("failure-"))) {
       const v = load(f.round);
       const { participant, nowMs } = played(v, f.participant_id);
       refused(f, () => {
-        const receipt = believe(participant.seen, [bytes(f.receipt)], [bytes(v.authority.certificate)], nowMs);
+        const receipt = believe(participant.seen, [bytes(f.receipt)], [bytes(v.authority.certificate)], f.now_ms ?? nowMs);
         isCertified(participant.seen, receipt, f.proof.map(bytes));
       });
     });

@@ -40,6 +40,7 @@ export function policyOf(p: Vector = {}): Policy {
     minOrganisations: p.min_organisations ?? 1, requireCompleteGraph: p.require_complete_graph ?? false,
     requireHybrid: p.require_hybrid ?? false,
     oncePerModel: p.once_per_model ?? false, requireDistributedNoise: p.require_distributed_noise ?? false,
+    minNoiseMultiplier: p.min_noise_multiplier ?? 0, ...(p.max_epsilon !== undefined && { maxEpsilon: p.max_epsilon }),
     ...(p.tasks && { tasks: p.tasks }), ...(p.schemes && { schemes: p.schemes }), ...(p.suites && { suites: p.suites }),
   };
 }

@@ -11,6 +11,7 @@ from secagg.errors import DecodeError
 from secagg.tools.conformance.document import Document
 from secagg.wire.calls import CODECS
 from secagg.wire.codecs import Codec
+from secagg.wire.counting import MAX_FIELDS, Budget
 from secagg.wire.parsing import parse
 
 _BY_NAME: Final[Mapping[str, Codec[Any]]] = {kind.__name__: made for kind, made in CODECS.items()}
@@ -36,23 +37,23 @@ def altered(name: str, *parts: Message) -> Document:
     return {"type": name, "parts": [part.SerializeToString(deterministic=True).hex() for part in parts]}
 
 
-def parts(message: Document) -> list[Any]:
-    """The protobuf messages of a vector's message, to be altered.
+def parts(message: Document, fields: int = MAX_FIELDS) -> list[Any]:
+    """The protobuf messages of a vector's message, to be altered. `fields`: how many all of them may have.
 
     Raises:
-        DecodeError: the bytes are none.
+        DecodeError: the bytes are none, or have more fields.
     """
-    kind = _BY_NAME[message["type"]].kind
-    return [parse(kind, bytes.fromhex(part)) for part in message["parts"]]
+    kind, budget = _BY_NAME[message["type"]].kind, Budget(fields)
+    return [parse(kind, bytes.fromhex(part), budget) for part in message["parts"]]
 
 
-def decode(message: Document) -> Any:
-    """The message behind the bytes of a vector; a `Protocol`.
+def decode(message: Document, fields: int = MAX_FIELDS) -> Any:
+    """The message behind the bytes of a vector; a `Protocol`. `fields`: how many it may have.
 
     Raises:
         DecodeError: the bytes are not a well-formed message, or there are more parts or fewer than it has.
     """
-    found, read = _BY_NAME[message["type"]], parts(message)
+    found, read = _BY_NAME[message["type"]], parts(message, fields)
     if not found.in_parts and len(read) != 1:
         raise DecodeError(f"{len(read)} parts where one {message['type']} belongs")
     return found.decode(read if found.in_parts else read[0])

@@ -310,6 +310,8 @@ POLICIES: Final[tuple[tuple[str, Change, Document, bool], ...]] = (
     ("organisations, where nobody signs", SEMI_HONEST, {"min_organisations": 2}, False),
     ("one organisation, where nobody signs", SEMI_HONEST, {"min_organisations": 1}, True),
     ("noise, where there is none", _set(), {"require_distributed_noise": True}, False),
+    ("any cost at the most, where there is no noise", _set(), {"max_epsilon": 1000.0}, False),
+    ("any noise at the least, where there is none", _set(), {"min_noise_multiplier": 0.001}, False),
 )  # fmt: skip
 
 

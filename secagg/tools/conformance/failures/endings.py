@@ -1,4 +1,4 @@
-"""What a participant refuses after a round: sums, receipts, signatures of results (checks C30, C31 and C88 to C90 of
+"""What a participant refuses after a round: sums, receipts, signatures of results (checks C5, C30, C31 and C88 to C90 of
 proto/PROTOCOL.md). Beside them what the honest signatures at the end of a round cover.
 """
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from secagg.crypto.identity import CoordinatorIdentity
 from secagg.messages import ConsistencyProof, ParticipantId
@@ -113,17 +114,36 @@ def vectors(script: Script) -> Iterator[Vector]:
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
-def handed(receipt: Callable[[Script], Receipt], signatures: Callable[[Script], list[bytes]] | None = None) -> Play:
-    """ME receives a receipt, and where the round is certified signatures of the result."""
+def handed(
+    receipt: Callable[[Script], Receipt],
+    signatures: Callable[[Script], list[bytes]] | None = None,
+    *,
+    days: int = 0,
+    **fields: Any,
+) -> Play:
+    """ME receives a receipt, and where the round is certified signatures of the result.
+
+    Args:
+        receipt: made by the coordinator.
+        signatures: of the result.
+        days: after the round.
+        fields: of the message that have other values, or what is made of the honest ones.
+    """
 
     def play(script: Script, failure: Failure) -> Document:
         certified = {} if signatures is None else {"proof": signatures(script)}
+        certified |= {"now_ms": (fixtures.NOW_S + 86400 * days) * 1000} if days else {}
+        message = encode_receipt(receipt(script))
+        for name, value in fields.items():
+            made = value(getattr(message, name)) if callable(value) else value
+            message.ClearField(name)
+            message.MergeFrom(data_plane_pb2.Receipt(**{name: made}))
         return failure.document(
             "ending",
             "Receipt" if signatures is None else "Certification",
             round=script.name,
             participant_id=ParticipantId(ME),
-            receipt=_bytes(receipt(script)),
+            receipt=message.SerializeToString(deterministic=True),
             expect=failure.outcome(script),
             **certified,
         )
@@ -212,6 +232,11 @@ def _a_byte_more(parts: list[bytes], _: Script) -> list[bytes]:
     return [part.SerializeToString(deterministic=True) for part in (first, second)]
 
 
+def _no_message(parts: list[bytes], _: Script) -> list[bytes]:
+    """The second part is cut in the middle of a field."""
+    return [parts[0], parts[1][:-1]]
+
+
 def _exchanged(parts: list[bytes], _: Script) -> list[bytes]:
     first = data_plane_pb2.AggregatePart.FromString(parts[0])
     names = list(first.survivors)
@@ -235,6 +260,8 @@ FORGED, MALFORMED = refused("AuthenticationError"), refused("DecodeError")
 SUMS: Table = {ACTIVE: [
     ("aggregate-cut", "C30", "A sum that ends early", "no part with values",
      handed_sum(lambda parts, _: parts[:1]), MALFORMED),
+    ("aggregate-not-protobuf", "C5", "A sum whose bytes are no message", "the last byte of the second part is missing",
+     handed_sum(_no_message), refused("DecodeError", None)),
     ("aggregate-below-threshold", "C30", "A sum of too few", "six survivors are named, the threshold is 7",
      handed_sum(_six_survivors), MALFORMED),
     ("aggregate-out-of-order", "C30", "A sum that begins with its second chunk", "the only chunk has the number 1",
@@ -259,6 +286,21 @@ RECEIPTS: Table = {ACTIVE: [
      handed(receipt(issuer="Another CA, test only")), FORGED),
     ("receipt-out-of-time", "C88", "A receipt that was signed before its certificate was valid",
      "signed_ms is 0, and signed so", handed(receipt(at_s=0.0)), FORGED),
+    ("receipt-of-an-expired-coordinator", "C88", "A receipt whose certificate has ended since",
+     "400 days have passed; the certificate was valid for 365, and when the receipt was signed",
+     handed(receipt(), days=400), FORGED),
+    ("receipt-of-another-number", "", "A receipt about another number of survivors", "one more than we were shown",
+     handed(receipt(), survivors=lambda number: number + 1), refused("ProtocolViolation")),
+    ("receipt-of-10001", "C5", "A receipt about more survivors than a round can have", "10,001",
+     handed(receipt(), survivors=10_001), MALFORMED),
+    ("receipt-digest-of-31-bytes", "C5", "A receipt with a digest that is too short", "its last byte is missing",
+     handed(receipt(), sums_digest=lambda digest: digest[:-1]), MALFORMED),
+    ("receipt-signature-of-73-bytes", "C5", "A receipt with a signature that is too long", "73 bytes",
+     handed(receipt(), signature=lambda signature: signature + bytes(73 - len(signature))), MALFORMED),
+    ("receipt-chain-of-five", "C5", "A receipt with a chain that is too long", "five certificates",
+     handed(receipt(), certificates=lambda chain: 5 * list(chain)), MALFORMED),
+    ("receipt-certificate-of-8193-bytes", "C5", "A receipt with a certificate that is too long", "8,193 bytes",
+     handed(receipt(), certificates=lambda chain: [chain[0] + bytes(8193 - len(chain[0]))]), MALFORMED),
     ("receipt-of-another-sum", "C89", "A receipt that was signed for another sum",
      "the digest differs from what is signed", handed(_of_another_sum), FORGED),
     ("receipt-of-other-survivors", "C89", "A receipt that names others than we agreed on",

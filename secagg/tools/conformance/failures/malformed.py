@@ -1,4 +1,4 @@
-"""Messages to a participant whose parts no encoder makes: checks C5 and C7 to C10 of proto/PROTOCOL.md."""
+"""Messages to a participant whose parts no encoder makes: checks C5, C7 to C10 and C98 of proto/PROTOCOL.md."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,12 +22,16 @@ from secagg.tools.conformance.failures.script import (
 )
 from secagg.tools.conformance.failures.stages import shown
 from secagg.tools.conformance.rounds.inputs import organisation
+from secagg.wire.counting import MAX_FIELDS, count, plan_of
+from secagg.wire.limits import MAX_ANSWER_FIELDS
 
 MALFORMED, VIOLATION, FORGED = (
     refused("DecodeError", None),
     refused("ProtocolViolation"),
     refused("AuthenticationError"),
 )
+UNKNOWN = bytes.fromhex("7878")
+"""Field 15 with the number 120, which no message to a participant has."""
 FIELD = (2**255 - 19).to_bytes(32, "little")
 """A key that is no reduced number: zero in another encoding."""
 BELOW = (2**255 - 20).to_bytes(32, "little")
@@ -114,6 +118,56 @@ def _longer(read: list[Any], script: Script) -> None:
 
 def _cut(read: list[Any], script: Script) -> None:
     read[0].entries = read[0].entries[:-1]
+
+
+def _cut_elsewhere(read: list[Any], script: Script) -> Any:
+    """Two parts: the first ends with ten bytes of the second entry."""
+    [whole], kind = read, type(read[0])
+    at = len(whole.entries) // len(whole.peers) + 10
+    return [
+        kind(peers=whole.peers[:1], entries=whole.entries[:at]),
+        kind(peers=whole.peers[1:], entries=whole.entries[at:]),
+    ]
+
+
+def _of_two_sizes(read: list[Any], script: Script) -> Any:
+    """Two parts: the entry in the second has a byte more."""
+    [whole], kind = read, type(read[0])
+    at = (len(whole.peers) - 1) * (len(whole.entries) // len(whole.peers))
+    return [
+        kind(peers=whole.peers[:-1], entries=whole.entries[:at]),
+        kind(peers=whole.peers[-1:], entries=whole.entries[at:] + b"\0"),
+    ]
+
+
+def _of_nobody(read: list[Any], script: Script) -> Any:
+    """A second part has an entry and no peer."""
+    size = len(read[0].entries) // len(read[0].peers)
+    return [*read, type(read[0])(entries=read[0].entries[:size])]
+
+
+def _keyless(member: Any, _: Script) -> None:
+    member.ClearField("keys")
+
+
+def flooded(kind: str, parts: int, more: int = 0) -> Edit:
+    """The message with as many fields as an answer may have, or more; unknown ones, in so many further parts. One part
+    of a message that has no parts is made longer.
+    """
+
+    def edit(_: Any, script: Script) -> Document:
+        known = script.vector["messages"]
+        message = known.get(f"{ME}/{kind}") or known[kind]
+        data = [bytes.fromhex(part) for part in message["parts"]]
+        plan = plan_of(type(wire.parts(message)[0]).DESCRIPTOR)
+        left = MAX_ANSWER_FIELDS + more - sum(MAX_FIELDS - count(each, plan, MAX_FIELDS) for each in data)
+        if not parts:
+            data = [data[0] + UNKNOWN * left]
+        else:
+            data += [UNKNOWN * (left // parts)] * (parts - 1) + [UNKNOWN * (left - left // parts * (parts - 1))]
+        return {"type": message["type"], "parts": [each.hex() for each in data]}
+
+    return edit
 
 
 def _peer(number: int) -> Edit:
@@ -236,6 +290,12 @@ PARTICIPANTS: Table = {
     ACTIVE: [
         ("channel-key-of-31-bytes", "C5", "A key that is too short", f"the channel key of {PEER} lacks its last byte",
          shown("roster", _keys(PEER, channel_public_key=lambda key: key[:31])), MALFORMED),
+        ("channel-key-of-33-bytes", "C5", "A channel key whose size no suite has", f"33 bytes, of {PEER}",
+         shown("roster", _keys(PEER, channel_public_key=lambda key: key + b"\0")), MALFORMED),
+        ("mask-key-of-31-bytes", "C9", "A mask key that is too short", f"31 bytes, of {PEER}",
+         shown("roster", _keys(PEER, mask_public_key=lambda key: key[:31])), VIOLATION),
+        ("no-mask-key", "C9", "A member without a mask key", f"none of {PEER}",
+         shown("roster", _keys(PEER, mask_public_key=b"")), VIOLATION),
         ("mask-key-of-33-bytes", "C9", "A key that is longer than those of the suite", f"33 bytes, of {PEER}",
          shown("roster", _keys(PEER, mask_public_key=lambda key: key + b"\0")), VIOLATION),
         ("mask-key-of-1216-bytes", "C9", "A key of another suite", f"1,216 bytes, of {PEER}",
@@ -276,6 +336,17 @@ PARTICIPANTS: Table = {
          shown("share-delivery", parts("share-delivery", _longer)), refused("AuthenticationError", None)),
         ("entries-that-are-cut", "C5", "Entries that are no whole ones", "the last byte of all is missing",
          shown("share-delivery", parts("share-delivery", _cut)), MALFORMED),
+        ("entries-across-parts", "C5", "An entry that goes on in the next part", "its first ten bytes end a part",
+         shown("share-delivery", parts("share-delivery", _cut_elsewhere)), MALFORMED),
+        ("entries-of-two-sizes", "C5", "Entries of two sizes", "the last, in a part of its own, has a byte more",
+         shown("share-delivery", parts("share-delivery", _of_two_sizes)), MALFORMED),
+        ("entries-of-nobody", "C5", "An entry without a peer", "the second part has an entry alone",
+         shown("share-delivery", parts("share-delivery", _of_nobody)), MALFORMED),
+        ("survivors-of-too-many-fields", "C98", "A message of too many fields",
+         "unknown fields, so that there are 250,001", shown("survivors", flooded("survivors", 0, more=1)), MALFORMED),
+        ("roster-of-too-many-fields", "C98", "Parts that have too many fields together",
+         "unknown fields in two parts more, so that there are 250,001",
+         shown("roster", flooded("roster", 2, more=1)), MALFORMED),
         ("peer-0", "C5", "An index that is none", "the first entry is of 0",
          shown("share-delivery", _peer(0)), MALFORMED),
         ("peer-10001", "C5", "An index that no round has", "the last entry is of 10,001",
@@ -312,6 +383,11 @@ PARTICIPANTS: Table = {
         ("channel-key-below-the-field", "C15", "The largest number that is a key, and gives everyone the same secret",
          f"the channel key of {PEER} is 2^255 − 20",
          shown("roster", _keys(PEER, channel_public_key=BELOW)), refused("AuthenticationError", PEER)),
+        ("commitment-in-a-masked-round", "C9", "A commitment to a key share where there are none",
+         f"32 bytes of key_share_commitment, of {PEER}",
+         shown("roster", _keys(PEER, key_share_commitment=bytes(32))), VIOLATION),
+        ("member-without-keys", "C5", "A member without keys", f"none of {PEER}",
+         shown("roster", _entry(PEER, _keyless)), MALFORMED),
         ("key-of-two", "C9", "One key of two members", "the second has the channel key of the first",
          shown("roster", parts("roster", _shared_key)), VIOLATION),
     ],

@@ -84,6 +84,12 @@ def _twins(members: list[Member]) -> list[Member]:
     return [replace(m, participant_id=fir) if m.participant_id == PEER else m for m in members]
 
 
+def _without_us(script: Script) -> list[Document]:
+    """A sum that lacks ME alone: somebody else remembers it in the same file."""
+    others = [name for name in script.survivors if name != ME]
+    return [{"survivors": others, "threshold": script.replay.config.threshold - 1}]
+
+
 def _reported_without_fir(script: Script) -> list[Document]:
     return [told | {"purpose": METRICS} for told in without_fir(script)]
 
@@ -241,6 +247,9 @@ SURVIVORS: Table = {ACTIVE: [
      shown("survivors", dropped("hazel"), policy={"min_organisations": 3}), POLICY),
     ("differencing-at-participant", "C86", "A sum that differs by one participant from an earlier one that we are in",
      "a sum of the same model without fir was released before", after_sums(without_fir, shown="survivors"), POLICY),
+    ("differencing-by-a-sum-without-us", "C86", "A sum that differs by us from an earlier one that we are not in",
+     f"a sum of the same model without {ME} was released before, and {ME} remembers it",
+     after_sums(_without_us, shown="survivors"), POLICY),
     ("differencing-beside-metrics", "C86", "A sum of updates, of other participants than reported beside it",
      "a sum of the same model for the purpose metrics, without fir, was released before",
      after_sums(_reported_without_fir, shown="survivors"), POLICY),

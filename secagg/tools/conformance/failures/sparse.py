@@ -6,8 +6,8 @@ from typing import Any
 from secagg import roster as rosters
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest
-from secagg.messages import Index, Listing, Roster
-from secagg.rounds.graph import ring_of
+from secagg.messages import Index, Listing, Member, Roster
+from secagg.rounds.graph import Neighbourhoods, ring_of
 from secagg.tools.conformance.failures.changes import also, dropped, entry, few, key_of, put, same, without
 from secagg.tools.conformance.failures.forgeries import signed_keys, signs_sets
 from secagg.tools.conformance.failures.script import (
@@ -39,18 +39,22 @@ def _first(count: int) -> Any:
     """The first members alone, as if nobody else had come: list, ring and entries fit each other."""
 
     def edit(_: Roster, script: Script) -> Roster:
-        everyone = [script.members[name] for name in sorted(script.members, key=str.encode)[:count]]
-        listing = rosters.listing_of(everyone)
-        ring = script.replay.config.ring
-        if ring is None:
-            raise ValueError("not on a ring")
-        known = rosters.roster_digest(Roster((), listing))
-        graph = ring_of(ring, digest(labels.GRAPH_SEED, script.context, known), count)
-        own = next(m.index for m in everyone if m.participant_id == ME)
-        seen = {own, *graph.of(own), *graph.committee}
-        return Roster(tuple(m for m in everyone if m.index in seen), listing)
+        return on_ring(script, [script.members[name] for name in sorted(script.members, key=str.encode)[:count]])[0]
 
     return edit
+
+
+def on_ring(script: Script, everyone: list[Member]) -> tuple[Roster, Neighbourhoods]:
+    """What ME is shown of a roster of these members, and the ring that they make."""
+    listing = rosters.listing_of(everyone)
+    ring = script.replay.config.ring
+    if ring is None:
+        raise ValueError("not on a ring")
+    known = rosters.roster_digest(Roster((), listing))
+    graph = ring_of(ring, digest(labels.GRAPH_SEED, script.context, known), len(everyone))
+    own = next(m.index for m in everyone if m.participant_id == ME)
+    seen = {own, *graph.of(own), *graph.committee}
+    return Roster(tuple(m for m in everyone if m.index in seen), listing), graph
 
 
 def _twice(honest: Listing, _: Script) -> Listing:

@@ -1,14 +1,16 @@
 """Honest messages in a form that is rare, and bounds that are just met: a participant goes on with all of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from secagg.config import METRICS
-from secagg.messages import Member
+from secagg.messages import Member, Roster
+from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures.changes import Edit, entry, few, members, only, put, same
-from secagg.tools.conformance.failures.forgeries import signs_sets
-from secagg.tools.conformance.failures.malformed import crowd, parts
+from secagg.tools.conformance.failures.changes import Edit, entry, few, member, members, only, put, same
+from secagg.tools.conformance.failures.forgeries import signed_keys, signs_sets
+from secagg.tools.conformance.failures.malformed import crowd, flooded, parts
 from secagg.tools.conformance.failures.script import (
     ACCEPTED,
     ACTIVE,
@@ -18,6 +20,7 @@ from secagg.tools.conformance.failures.script import (
     Script,
     Table,
 )
+from secagg.tools.conformance.failures.sparse import on_ring
 from secagg.tools.conformance.failures.stages import after_sums, shown
 
 UNKNOWN = bytes.fromhex("980601")
@@ -73,6 +76,25 @@ def _roster(change: Callable[[list[Any], Script], Any]) -> Edit:
     return parts("roster", change)
 
 
+def _not_packed(_: Any, script: Script) -> Document:
+    [sets] = wire.parts(script.vector["messages"]["survivors"])
+    one_by_one = [bytes([tag, index]) for tag, some in ((8, sets.survivors), (16, sets.dropped)) for index in some]
+    return {"type": "SurvivorSet", "parts": [b"".join(one_by_one).hex()]}
+
+
+def _unused_key(_: Roster, script: Script) -> Roster:
+    """The first member who, with a channel key of low order, is in the committee and no neighbour of ours."""
+    for name in script.members:
+        edit = signed_keys(name, channel_public_key=bytes(32))
+        everyone = [replace(m, keys=edit(m.keys, script)) if m.participant_id == name else m
+                    for m in script.members.values()]  # fmt: skip
+        roster, graph = on_ring(script, everyone)
+        at = next(m.index for m in everyone if m.participant_id == ME)
+        if script.index(name) in {*graph.committee} - {at, *graph.of(at)}:
+            return roster
+    raise ValueError("everybody is a neighbour")
+
+
 def _everyone(script: Script) -> list[Document]:
     return [{"survivors": script.survivors, "threshold": 7}] * 2
 
@@ -115,6 +137,12 @@ TAKEN: Table = {
          shown("share-delivery", parts("share-delivery", _dealt_one_by_one)), ACCEPTED),
         ("delivery-of-t", "", "Just t pairs of shares", "6 others shared, so 7 with our own",
          shown("share-delivery", put(sealed=few(6))), ACCEPTED),
+        ("survivors-not-packed", "", "Survivors as numbers that are not packed", "a tag before each",
+         shown("survivors", _not_packed), ACCEPTED),
+        ("survivors-of-as-many-fields", "", "A message of as many fields as an answer may have",
+         "unknown fields, so that there are 250,000", shown("survivors", flooded("survivors", 0)), ACCEPTED),
+        ("roster-of-as-many-fields", "", "Parts that have as many fields as an answer may have",
+         "unknown fields in two parts more, so that there are 250,000", shown("roster", flooded("roster", 2)), ACCEPTED),
         ("survivors-just-t", "", "Just t survivors", "7, all others called dropped",
          shown("survivors", only(*SEVEN)), ACCEPTED),
         ("survivors-of-as-many-organisations", "", "Survivors of as many organisations as are demanded",
@@ -135,6 +163,9 @@ TAKEN: Table = {
         ("proof-of-t", "", "Just t signatures", "7", shown("consistency-proof", put(signatures=few(7))), ACCEPTED),
     ],
     SEMI_HONEST: [
+        ("certificates-where-nobody-signs", "", "A member with a certificate and a signature where nothing is signed",
+         "neither is one; they are not looked at", shown("roster", member("fir", certificates=(b"a",), signature=b"b")),
+         ACCEPTED),
         ("roster-of-n-max", "", "As many members as the round admits", "two more, who have keys of their own",
          shown("roster", parts("roster", crowd)), ACCEPTED),
         ("roster-of-t", "", "Just t members", "the last ones are not there",
@@ -143,6 +174,9 @@ TAKEN: Table = {
     SPARSE: [
         ("sparse-roster-in-another-order", "", "Entries of a sparse roster in another order", "the last comes first",
          shown("roster", _roster(lambda read, _: _reversed_members(read))), ACCEPTED),
+        ("sparse-key-that-nobody-uses", "",
+         "A channel key of low order, of a member of the committee who is no neighbour", "the key is zero",
+         shown("roster", _unused_key), ACCEPTED),
         ("sparse-survivors-of-as-many-organisations", "",
          "Survivors of as many organisations as are demanded, on a ring", "the participant demands 3",
          shown("survivors", same, policy={"min_organisations": 3}), ACCEPTED),

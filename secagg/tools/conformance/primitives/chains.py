@@ -203,6 +203,12 @@ REFUSED: Final[Cases] = (
 )
 """Chains of participants."""
 
+LATE: Final[Cases] = (
+    ("half a second after its end", lambda: _leaf(days=(-1, 0))),
+    ("half a second after its issuer's end", lambda: _under(days=(-1, 0))),
+)
+"""Chains of participants that are refused half a second after `NOW`, and taken at that time."""
+
 SERVERS: Final[Cases] = (("a coordinator's certificate", lambda: [HOST]),)
 NO_SERVERS: Final[Cases] = (
     ("a participant's for clients", lambda: [LEAF]),
@@ -226,16 +232,18 @@ def _chains() -> Document:
     pinned = PINNED.der(PINNED)
     trust = TrustAnchors.from_pem(fixtures.pem(pinned))
 
-    def cases(kind: str, listed: Cases, *, taken: bool) -> Iterator[Document]:
+    def cases(kind: str, listed: Cases, *, taken: bool, late_ms: int = 0) -> Iterator[Document]:
+        now = NOW + timedelta(milliseconds=late_ms)
         for title, make in listed:
             chain = tuple(_built(make()))
             case: Document = {"title": title, "of": kind, "chain": chain, "taken": taken}
+            case |= {"at_ms": 1000 * fixtures.NOW_S + late_ms} if late_ms else {}
             try:
                 if kind == "participant":
-                    found = trust.verify_participant(chain, NOW)
+                    found = trust.verify_participant(chain, now)
                     case |= {"participant_id": found.participant_id, "organisation": found.organisation}
                 else:
-                    trust.verify_coordinator(chain, NOW)
+                    trust.verify_coordinator(chain, now)
             except AuthenticationError:
                 if taken:
                     raise
@@ -250,6 +258,7 @@ def _chains() -> Document:
         "cases": [
             *cases("participant", TAKEN, taken=True),
             *cases("participant", REFUSED, taken=False),
+            *cases("participant", LATE, taken=False, late_ms=500),
             *cases("coordinator", SERVERS, taken=True),
             *cases("coordinator", NO_SERVERS, taken=False),
         ],

@@ -37,6 +37,7 @@ from secagg.tools.conformance.document import Document, plain
 from secagg.tools.conformance.replay import encapsulations
 from secagg.tools.conformance.replay.encryption import ReplayedBackend
 from secagg.wire.configuration import decode_config
+from secagg.wire.limits import MAX_ANSWER_FIELDS
 from secagg.wire.results import sums_digest
 
 REFUSALS = (RemoteError, NotInRoundError, RoundAborted)
@@ -235,7 +236,9 @@ class Replay:
             return [self._participants[name].advertisement]
         if self._participants[name].needs_vector:
             self._participants[name].provide(self.encoder(name), self.model_digest)
-        reply = self._participants[name].receive(wire.decode(messages[step["message"]]), step["now_ms"] / 1000)
+        reply = self._participants[name].receive(
+            wire.decode(messages[step["message"]], MAX_ANSWER_FIELDS), step["now_ms"] / 1000
+        )
         if reply is None:
             return []
         return list(reply) if isinstance(reply, MaskedVector | OnceVector) else [reply]  # type: ignore[list-item]
@@ -259,6 +262,8 @@ def read_policy(policy: Document) -> Policy:
         custodies=frozenset(Custody(name) for name in policy.get("custodies", [custody.value for custody in Custody])),
         allow_experimental=policy.get("allow_experimental", True),
         suites=frozenset(Suite[name] for name in policy.get("suites", Suite.__members__)),
+        min_noise_multiplier=policy.get("min_noise_multiplier", 0.0),
+        max_epsilon=policy.get("max_epsilon"),
         tasks=None if policy.get("tasks") is None else frozenset(policy["tasks"]),
         once_per_model=policy.get("once_per_model", False),
         require_distributed_noise=policy.get("require_distributed_noise", False),
