@@ -79,12 +79,8 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("other-shares", OneMessagePhase, "take", "C35"),
     ("revealed-twice", OneMessagePhase, "take", "C35"),
     ("commitment-of-31-bytes", ShareKeysPhase, "check", "commitment-size"),
-<<<<<<< HEAD
-    ("key-of-another", roster, "distinct_halves", "C9"),
-=======
     ("commitment-in-a-masked-round", roster, "check", "C9-commitment"),
-    ("key-of-another", roster, "check_distinct_keys", "C9"),
->>>>>>> 3067508f (Say what a participant that was written from the page alone had to guess)
+    ("key-of-another", roster, "distinct_halves", "C9"),
     ("advertised-certificate-of-another", roster, "verify_member", "C12"),
     ("neighbour-left-out", ShareKeysPhase, "check", "C40"),
     ("entries-too-short", dealing.Kind, "check", "C93-entry"),

@@ -150,9 +150,9 @@ function played(v: Vector, id: string): { participant: Participant; nowMs: numbe
 
 test("a roster with keys that no round of its kind has", () => {
   const changes: Record<string, object[]> = {
-    "round-active": [{ keys: undefined }, { keyShareCommitment: new Uint8Array(32) }, { signature: new Uint8Array(73) }, { channelPublicKey: new Uint8Array(31) },
+    "round-active": [{ keys: undefined }, { keyShareCommitment: new Uint8Array(33) }, { signature: new Uint8Array(73) }, { channelPublicKey: new Uint8Array(31) },
       { channelPublicKey: new Uint8Array(33) }, { maskPublicKey: new Uint8Array(1217) }],
-    "round-semi-honest": [{ signature: Uint8Array.of(1) }, { certificates: [Uint8Array.of(1)] }],
+    "round-semi-honest": [{ signature: new Uint8Array(73) }, { certificates: [new Uint8Array(8193)] }],
   };
   for (const [name, each] of Object.entries(changes)) {
     const v = load(name);

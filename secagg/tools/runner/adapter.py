@@ -51,6 +51,7 @@ from secagg.tools.runner.lines import VERSION, Feature
 from secagg.wire.agreement import decode_proof
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.limits import MAX_ANSWER_FIELDS
 from secagg.wire.parsing import parse
 from secagg.wire.receipts import decode_receipt
 from secagg.wire.results import decode_aggregate, sums_digest
@@ -217,7 +218,7 @@ class Joined:
 
     def receive(self, request: Document) -> list[wire.Protocol]:
         """What is sent in answer to a message; errors as of `Session.receive`."""
-        message = wire.decode(request)
+        message = wire.decode(request, MAX_ANSWER_FIELDS)
         if self.participant.needs_vector:
             self._check_past()
             self.participant.provide(self._encoded(), self._model_digest)

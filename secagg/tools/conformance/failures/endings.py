@@ -1,5 +1,5 @@
-"""What a participant refuses after a round: sums, receipts, signatures of results (checks C5, C30, C31 and C88 to C90 of
-proto/PROTOCOL.md). Beside them what the honest signatures at the end of a round cover.
+"""What a participant refuses after a round: sums, receipts, signatures of results (checks C5, C30, C31, C88 to C90 and
+C113 of proto/PROTOCOL.md). Beside them what the honest signatures at the end of a round cover.
 """
 
 import hashlib
@@ -131,7 +131,7 @@ def handed(
     """
 
     def play(script: Script, failure: Failure) -> Document:
-        certified = {} if signatures is None else {"proof": signatures(script)}
+        certified: Document = {} if signatures is None else {"proof": signatures(script)}
         certified |= {"now_ms": (fixtures.NOW_S + 86400 * days) * 1000} if days else {}
         message = encode_receipt(receipt(script))
         for name, value in fields.items():
@@ -289,17 +289,25 @@ RECEIPTS: Table = {ACTIVE: [
     ("receipt-of-an-expired-coordinator", "C88", "A receipt whose certificate has ended since",
      "400 days have passed; the certificate was valid for 365, and when the receipt was signed",
      handed(receipt(), days=400), FORGED),
-    ("receipt-of-another-number", "", "A receipt about another number of survivors", "one more than we were shown",
+    ("receipt-of-another-number", "C113", "A receipt about another number of survivors", "one more than we were shown",
      handed(receipt(), survivors=lambda number: number + 1), refused("ProtocolViolation")),
-    ("receipt-of-10001", "C5", "A receipt about more survivors than a round can have", "10,001",
+    ("receipt-of-10001", "C113", "A receipt about more survivors than a round can have", "10,001",
      handed(receipt(), survivors=10_001), MALFORMED),
-    ("receipt-digest-of-31-bytes", "C5", "A receipt with a digest that is too short", "its last byte is missing",
+    ("receipt-of-10000", "C113", "A receipt about as many survivors as a round can have", "10,000; we were shown fewer",
+     handed(receipt(), survivors=10_000), refused("ProtocolViolation")),
+    ("receipt-chain-of-four", "C88", "A receipt with the longest chain, under a foreign CA",
+     "one certificate four times",
+     handed(receipt(issuer="Another CA, test only"), certificates=lambda chain: 4 * list(chain)), FORGED),
+    ("receipt-certificate-of-8192-bytes", "C88", "A receipt with the longest certificate, which is none",
+     "zeros behind it, 8,192 bytes in all",
+     handed(receipt(), certificates=lambda chain: [chain[0] + bytes(8192 - len(chain[0]))]), FORGED),
+    ("receipt-digest-of-31-bytes", "C113", "A receipt with a digest that is too short", "its last byte is missing",
      handed(receipt(), sums_digest=lambda digest: digest[:-1]), MALFORMED),
-    ("receipt-signature-of-73-bytes", "C5", "A receipt with a signature that is too long", "73 bytes",
+    ("receipt-signature-of-73-bytes", "C113", "A receipt with a signature that is too long", "73 bytes",
      handed(receipt(), signature=lambda signature: signature + bytes(73 - len(signature))), MALFORMED),
-    ("receipt-chain-of-five", "C5", "A receipt with a chain that is too long", "five certificates",
+    ("receipt-chain-of-five", "C113", "A receipt with a chain that is too long", "five certificates",
      handed(receipt(), certificates=lambda chain: 5 * list(chain)), MALFORMED),
-    ("receipt-certificate-of-8193-bytes", "C5", "A receipt with a certificate that is too long", "8,193 bytes",
+    ("receipt-certificate-of-8193-bytes", "C113", "A receipt with a certificate that is too long", "8,193 bytes",
      handed(receipt(), certificates=lambda chain: [chain[0] + bytes(8193 - len(chain[0]))]), MALFORMED),
     ("receipt-of-another-sum", "C89", "A receipt that was signed for another sum",
      "the digest differs from what is signed", handed(_of_another_sum), FORGED),

@@ -66,9 +66,9 @@ def _dealt_one_by_one(read: list[Any], script: Script) -> Any:
 def _unknown_fields(read: list[Any], script: Script) -> None:
     """In the message, in each entry, and in the keys of each."""
     for part in read:
-        for member in part.members:
-            member.keys.MergeFromString(UNKNOWN)
-            member.MergeFromString(UNKNOWN)
+        for each in part.members:
+            each.keys.MergeFromString(UNKNOWN)
+            each.MergeFromString(UNKNOWN)
         part.MergeFromString(UNKNOWN)
 
 
@@ -80,6 +80,13 @@ def _not_packed(_: Any, script: Script) -> Document:
     [sets] = wire.parts(script.vector["messages"]["survivors"])
     one_by_one = [bytes([tag, index]) for tag, some in ((8, sets.survivors), (16, sets.dropped)) for index in some]
     return {"type": "SurvivorSet", "parts": [b"".join(one_by_one).hex()]}
+
+
+def _fixed_fields(_: Any, script: Script) -> Document:
+    """Whoever reads a byte too much or too little finds a wire type that is none."""
+    message = script.vector["messages"]["survivors"]
+    more = b"\x79" + bytes(8) + b"\x78\x0b\x7d" + bytes(4) + b"\x78\x0b"
+    return {"type": message["type"], "parts": [message["parts"][0] + more.hex()]}
 
 
 def _unused_key(_: Roster, script: Script) -> Roster:
@@ -139,10 +146,14 @@ TAKEN: Table = {
          shown("share-delivery", put(sealed=few(6))), ACCEPTED),
         ("survivors-not-packed", "", "Survivors as numbers that are not packed", "a tag before each",
          shown("survivors", _not_packed), ACCEPTED),
+        ("survivors-with-unknown-fields", "", "Survivors with fields of a later version",
+         "field 15, of eight and four bytes",
+         shown("survivors", _fixed_fields), ACCEPTED),
         ("survivors-of-as-many-fields", "", "A message of as many fields as an answer may have",
          "unknown fields, so that there are 250,000", shown("survivors", flooded("survivors", 0)), ACCEPTED),
         ("roster-of-as-many-fields", "", "Parts that have as many fields as an answer may have",
-         "unknown fields in two parts more, so that there are 250,000", shown("roster", flooded("roster", 2)), ACCEPTED),
+         "unknown fields in two parts more, so that there are 250,000", shown("roster", flooded("roster", 2)),
+         ACCEPTED),
         ("survivors-just-t", "", "Just t survivors", "7, all others called dropped",
          shown("survivors", only(*SEVEN)), ACCEPTED),
         ("survivors-of-as-many-organisations", "", "Survivors of as many organisations as are demanded",
