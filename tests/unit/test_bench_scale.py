@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -29,6 +31,7 @@ from secagg.tools.bench.scale.rounds import Heard, RoundsSetting, Took, play
 from secagg.tools.bench.scale.simulated import SimulatedSetting, simulate
 from secagg.tools.bench.sink import SIZE_BYTES, Meeting
 from secagg.tools.commands.bench import app
+from secagg.transport.tls import VARIABLE
 
 POINT = Point(
     way="memory",
@@ -101,6 +104,15 @@ async def test_calls_of_bare_grpc_wait_for_each_other_and_get_as_many_bytes_as_a
 def test_bare_grpc_has_the_calls_and_bytes_of_one_round() -> None:
     heard = Heard(phases={"share_keys": [1.0, 1.0], "masked_input": [1.0, 1.0]})
     assert rounds._calls(heard, {"bytes_up": 200, "bytes_down": 50}, 2) == Calls(count=3, bytes_up=100, bytes_down=25)
+
+
+@pytest.mark.parametrize("module", ["scale.curves", "round_participant"])
+def test_a_benchmark_chooses_tls_before_it_imports_grpc(module: str) -> None:
+    """In a process whose environment does not say it."""
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    command = [sys.executable, "-c", f"import secagg.tools.bench.{module}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_one_client_has_a_process_of_its_own() -> None:
