@@ -99,6 +99,12 @@ async def test_new_files_are_in_force_once_they_have_come_to_rest(settings: Sett
 
     renewal = Renewal(settings, load(settings, NOW), lambda: NOW, apply)
     before = renewal.loaded.gateway
+    with capture_logs() as lines:
+        with (tmp_path / "gateway-cert.pem").open("ab") as certificate:  # the same key, as some authorities renew
+            certificate.write(site().ca_pem)
+        for _ in range(2):
+            await renewal.look()
+    assert [line["event"] for line in lines] == ["credentials_renewed"]
     for number, (made, renewed) in enumerate(((issued(60.0), True), (issued(1.0, ago=2.0), False))):
         with capture_logs() as lines:
             put(tmp_path, made)
