@@ -33,6 +33,13 @@ class LinkServer:
     listens: TcpAddress
 
 
+def options() -> tuple[tuple[str, int], ...]:
+    """Of gRPC at the head, each name once: of two with one name gRPC takes the first. The data plane's would win, and
+    the head would break with a worker that has nothing to do, because it asks more often than a participant may.
+    """
+    return tuple({**dict(OPTIONS), **dict(LINK_OPTIONS)}.items())
+
+
 def link_server(
     settings: Settings,
     data_plane: DataPlane,
@@ -87,7 +94,7 @@ def link_server(
         write_timeout_s=None,
     )
     server = grpc.aio.server(
-        options=(*OPTIONS, *LINK_OPTIONS, ("grpc.max_concurrent_streams", LAST_RESORT * settings.max_calls)),
+        options=(*options(), ("grpc.max_concurrent_streams", LAST_RESORT * settings.max_calls)),
         maximum_concurrent_rpcs=LAST_RESORT * settings.max_calls,
     )
     for service, answers, plane in (

@@ -14,6 +14,6 @@ OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # participants may ask as often
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # participants may ask as often
     ("grpc.http2.bdp_probe", 0),  # else each participant sends megabytes ahead of what is read
 )
