@@ -29,6 +29,7 @@ from secagg.transport.addresses import parse_tcp
 from secagg.transport.tls import SUITES, VARIABLE
 from secagg_server.app import capacity_of
 from secagg_server.ingress.worker import running_worker
+from secagg_server.limits.memory import settle_allocator, settle_collector
 from secagg_server.observability.logs import configure_logs
 from secagg_server.settings import Settings
 
@@ -233,6 +234,8 @@ class Ingress:
     async def _run(self) -> None:
         import ray  # noqa: PLC0415, of an extra
 
+        settle_allocator()
+        settle_collector()
         settings = Settings(**self._given)  # type: ignore[arg-type]
         configure_logs(settings)
         head = await asyncio.to_thread(ray.get_actor, HEAD, NAMESPACE)

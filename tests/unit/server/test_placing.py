@@ -90,3 +90,19 @@ def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
 def test_the_engine_and_its_cluster_go_together(half: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="go together"):
         make_settings(tmp_path, **half)
+
+
+async def test_a_worker_settles_allocator_and_collector_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def stop(**_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    monkeypatch.setattr(placing, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr(placing, "settle_allocator", lambda: done.append("allocator"))
+    monkeypatch.setattr(placing, "settle_collector", lambda: done.append("collector"))
+    monkeypatch.setattr(placing, "Settings", stop)
+    with pytest.raises(InterruptedError):
+        await placing.Ingress({})._run()
+    assert done == ["allocator", "collector"]
