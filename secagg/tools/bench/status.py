@@ -42,7 +42,7 @@ EVENT: Final = "facts_counted"
 
 _WATCHED: Final = "from secagg.tools.bench.status_sidecar import main; main()"
 _HEADERS: Final = {"Accept": "application/openmetrics-text; version=1.0.0"}
-_APART_S: Final = 0.25  # a scrape within less gets the answer of the one before
+APART_S: Final = 0.25  # a scrape within less gets the answer of the one before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +216,6 @@ def _cost_of_a_scrape(sidecar: Sidecar, times: int) -> float:
         for _ in range(times):
             if scraped:
                 scrape(sidecar)
-            time.sleep(_APART_S)
+            time.sleep(APART_S)
         used.append(cpu_seconds(sidecar.pid) - before)
     return max(0.0, used[1] - used[0]) / times

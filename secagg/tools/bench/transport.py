@@ -1,5 +1,6 @@
 """The limits of the transport: 1 MiB messages through plain Python gRPC over the same TLS, and a bare socket."""
 
+import asyncio
 import socket
 import ssl
 import subprocess
@@ -14,6 +15,7 @@ from typing import Final
 import grpc
 from secagg_client.participation.terms import load
 
+from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.errors import LocalError, TransportError
 from secagg.tools.bench.measure import cpu_clock, wall_clock
 from secagg.tools.bench.processor import cpu_seconds
@@ -23,6 +25,9 @@ from secagg.tools.deployment.identities import HOST, Identities
 from secagg.transport.tls import client_credentials
 
 MESSAGE_BYTES: Final = 1 << 20
+SMALL_BYTES: Final = 1 << 10
+AT_ONCE: Final = 20
+"""Small calls that are under way together."""
 
 
 def measure(identities: Identities, total_bytes: int, repeats: int) -> Figure:
@@ -56,6 +61,34 @@ def limits(identities: Identities, total_bytes: int, repeats: int) -> tuple[Figu
     return tuple(found)
 
 
+def call_cpu_seconds(identities: Identities, calls: int, repeats: int) -> float:
+    """CPU seconds of both ends for one call of plain gRPC with 1 KiB up and a few bytes down, from this process to
+    another, over one connection with TLS 1.3, asyncio at both ends. The turn that connects is not counted.
+    """
+    own, trust = _identity(next(iter(identities.participants.values())))
+
+    async def turns(target: str, pid: int) -> list[float]:
+        async with grpc.aio.secure_channel(target, client_credentials(own, trust)) as channel:
+            found = []
+            for _ in range(repeats + 1):
+                before = cpu_clock() + cpu_seconds(pid)
+                await asyncio.gather(*(_small_calls(channel, calls // AT_ONCE) for _ in range(AT_ONCE)))
+                found.append(cpu_clock() + cpu_seconds(pid) - before)
+        return found[1:]
+
+    with sink_of(identities.server) as sink:
+        return median(asyncio.run(turns(sink.target, sink.pid))) / (calls // AT_ONCE * AT_ONCE)
+
+
+async def _small_calls(channel: grpc.aio.Channel, count: int) -> None:
+    """So many calls one after the other."""
+    take: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(f"/{SERVICE}/{METHOD}")
+    message = bytes(SMALL_BYTES)
+    for _ in range(count):
+        if [int(part) async for part in take(iter([message]))] != [SMALL_BYTES]:
+            raise LocalError("the sink did not get every byte")
+
+
 @dataclass(frozen=True, slots=True)
 class Sink:
     """A running sink: HOST:PORT, and its process."""
@@ -77,9 +110,13 @@ def sink_of(identity: Path, *arguments: str) -> Iterator[Sink]:
         yield Sink(f"{HOST}:{int(line)}", process.pid)
 
 
+def _identity(folder: Path) -> tuple[Identity, TrustAnchors]:
+    return load(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
+
+
 @contextmanager
 def _channel(identity: Path, target: str) -> Iterator[grpc.Channel]:
-    own, trust = load(identity / "cert.pem", identity / "key.pem", identity / "ca.pem")
+    own, trust = _identity(identity)
     with grpc.secure_channel(target, client_credentials(own, trust)) as channel:
         yield channel
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from secagg_server.app import capacity_of
 from secagg_server.ingress.worker import running_worker
+from secagg_server.limits.memory import settle_allocator, settle_collector
 from secagg_server.observability.logs import configure_logs
 from secagg_server.settings import load_settings
 
@@ -31,6 +32,8 @@ def main() -> None:
     parser.add_argument("--head", required=True)
     parser.add_argument("--identity", type=Path, required=True)
     given = parser.parse_args()
+    settle_allocator()
+    settle_collector()
     asyncio.run(_run(given.head, given.identity))
 
 
