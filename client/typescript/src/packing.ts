@@ -25,6 +25,12 @@ const bytesOf = (words: Words): Uint8Array => new Uint8Array(words.buffer, words
 
 export const packedBytes = (count: number, bits: number): number => Math.ceil((count * bits) / 8);
 
+/** Where the j-th value of each lane begins: the first lane's word, and the bit in it. It may spill into the next word. */
+function placeOf(j: number, bits: number, word: number, lanes: number): { first: number; shift: number; spills: boolean } {
+  const shift = (j * bits) % word;
+  return { first: Math.floor((j * bits) / word) * lanes, shift, spills: shift + bits > word };
+}
+
 /** The values mod 2^bits in ⌈n·bits/8⌉ bytes. */
 export function pack(values: Words, bits: number): Uint8Array {
   const word = wordBits(bits);
@@ -32,12 +38,9 @@ export function pack(values: Words, bits: number): Uint8Array {
   const out = new Uint8Array(packedBytes(values.length, bits));
   const words = zeros(word, lanes * bits);
   for (let j = 0; j < word; j++) {
-    const at = j * bits;
-    const k = Math.floor(at / word);
-    const shift = at % word;
-    const spills = shift + bits > word;
+    const { first, shift, spills } = placeOf(j, bits, word, lanes);
     for (let l = 0; l < lanes; l++) {
-      const i = k * lanes + l;
+      const i = first + l;
       if (values instanceof BigUint64Array) {
         const wide = words as BigUint64Array;
         const value = BigInt.asUintN(bits, values[j * lanes + l]!);
@@ -71,12 +74,9 @@ export function unpack(packed: Uint8Array, count: number, bits: number): Words {
   const words = wordsOf(word, packed.subarray(0, size));
   const values = zeros(word, count);
   for (let j = 0; j < word; j++) {
-    const at = j * bits;
-    const k = Math.floor(at / word);
-    const shift = at % word;
-    const spills = shift + bits > word;
+    const { first, shift, spills } = placeOf(j, bits, word, lanes);
     for (let l = 0; l < lanes; l++) {
-      const i = k * lanes + l;
+      const i = first + l;
       if (values instanceof BigUint64Array) {
         const wide = words as BigUint64Array;
         let value = wide[i]! >> BigInt(shift);
