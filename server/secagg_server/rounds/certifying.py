@@ -80,7 +80,11 @@ class Certifying:
 
     async def _take(self, certification: Certification) -> None:
         while some := self._waiting.first():
-            refusals = await asyncio.to_thread(_refusals, certification, some)
+            try:
+                refusals = await asyncio.to_thread(_refusals, certification, some)
+            except BaseException as error:  # a bug, or the process ends
+                self._waiting.fail(error)
+                raise
             for (sender, signature), refusal in zip(some, refusals, strict=True):
                 if refusal is None:
                     certification.take(sender, signature)

@@ -711,7 +711,11 @@ class HostedRound:
 
     async def _take_waiting(self) -> None:
         async with self._state:
-            self._messages.done(await self._make(self._messages.first()))
+            try:
+                self._messages.done(await self._make(self._messages.first()))
+            except BaseException as error:  # the process ends
+                self._messages.fail(error)
+                raise
         if len(self._messages):
             self._start_taking()  # behind the steps that wait for the lock
 

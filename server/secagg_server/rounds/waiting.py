@@ -47,7 +47,11 @@ class Waiting(Generic[ItemT]):
         """What is to be taken next, in the order in which it came: at most `MOST_TOGETHER`."""
         return [item for _, item, _ in islice(self._items, MOST_TOGETHER)]
 
-    def done(self, refusals: Sequence[Exception | None]) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Nothing of what waits will be taken: let nobody wait for it."""
+        self.done([error] * len(self))
+
+    def done(self, refusals: Sequence[BaseException | None]) -> None:
         """As many of the first were taken. Args: refusals: why each of them was refused; None if it was not."""
         for refusal in refusals:
             sender, _, taken = self._items.popleft()

@@ -36,6 +36,15 @@ async def test_each_hears_what_became_of_its_own() -> None:
     assert len(queue) == 0
 
 
+async def test_nobody_waits_for_what_will_not_be_taken() -> None:
+    queue: Waiting[int] = Waiting()
+    waits = [queue.add(ANN, 1), queue.add(BOB, 2)]
+    queue.fail(GeneratorExit("the process ends"))
+    for taken in waits:
+        assert isinstance(taken.exception(), GeneratorExit)
+    assert len(queue) == 0
+
+
 async def test_calls_that_break_off_leave_no_more_behind_than_is_allowed() -> None:
     queue = crowded()
     with pytest.raises(LimitError, match=f"{MOST_OF_ONE} messages of ann wait"):
