@@ -9,8 +9,8 @@ from secagg.crypto import xwing
 from secagg.crypto.secret import Secret
 from secagg.crypto.xwing import Encapsulate, HybridKeyPair
 from secagg.errors import LocalError
+from secagg.tools.conformance import vectors
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.vectors import load
 
 FILE: Final = "recorded-encapsulations"
 """The name of the recorded ones."""
@@ -50,7 +50,7 @@ def recorded(of: str, sender: str) -> Document:
     Raises:
         LocalError: nothing was.
     """
-    known = load(FILE)["vectors"].get(of, {}).get(sender)
+    known = vectors.recorded(FILE)["vectors"].get(of, {}).get(sender)
     if known is None:
         raise LocalError(
             f"nothing was recorded for {sender} of {of}; run python -m secagg.tools.conformance.record_hybrid"
