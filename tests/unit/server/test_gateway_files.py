@@ -83,14 +83,14 @@ def test_what_others_can_read_is_refused(settings: Settings, tmp_path: Path, fil
         load(settings, NOW)
 
 
-@pytest.mark.parametrize(("now", "wrong"), [(NOW + 31 * DAY, "expired on"), (NOW - DAY, "not valid before")])
+@pytest.mark.parametrize(("later_s", "wrong"), [(31 * DAY, "expired on"), (-DAY, "not valid before")])
 def test_a_certificate_that_is_not_valid_now_is_refused(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, now: float, wrong: str
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, later_s: float, wrong: str
 ) -> None:
     with pytest.raises(IdentityError, match=rf"the gateway's certificate: {wrong} .*setting gateway_certificate"):
-        read_gateway(settings, now)
+        read_gateway(settings, NOW + later_s)
     without_check(monkeypatch, files, "_valid_until", "gateway-certificate-valid")
-    assert files.read_gateway(settings, now) is not None
+    assert files.read_gateway(settings, NOW + later_s) is not None
 
 
 async def test_new_files_are_in_force_once_they_have_come_to_rest(settings: Settings, tmp_path: Path) -> None:
