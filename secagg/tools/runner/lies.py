@@ -45,7 +45,7 @@ BY_SOMEBODY = refused("AuthenticationError", None)
 GROUP: Final = "group-active"
 
 TRIES: Final = 400
-"""How often a program joins before a ring has everybody where a lie needs them; one ring in eight has."""
+"""How often a program joins before a ring has everybody where a lie needs them; about one ring in ten has."""
 
 Play = Callable[[Programs], None]
 
@@ -221,13 +221,18 @@ def _joined(name: str, program: Program, terms: Document) -> LiveRound:
 
 
 def _stands_well(live: LiveRound, roster: Roster) -> bool:
-    """PEER and cedar are our neighbours, oak signs and iris does not; somebody is shown to us by no means."""
+    """PEER and cedar are our neighbours, oak signs and iris does not; we verify hazel, the last of the third
+    organisation, and somebody is shown to us by no means.
+    """
     at = {name: Index(place) for place, name in enumerate(rosters.names_of(roster), 1)}
-    us, neighbour, gone, signs, silent = (at[ParticipantId(who)] for who in (ME, PEER, "cedar", "oak", "iris"))
+    us, neighbour, gone, signs, silent, third = (
+        at[ParticipantId(who)] for who in (ME, PEER, "cedar", "oak", "iris", "hazel")
+    )
     graph = neighbourhoods(live.round.of_members(rosters.roster_digest(roster)), len(at))
     around = {*graph.of(us), us}
     return (
         {neighbour, gone} <= around
+        and third in around | graph.committee
         and signs in graph.committee
         and silent not in graph.committee
         and len(around | graph.committee) < len(at)
