@@ -35,7 +35,7 @@ redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/
 	$(BIN)/secagg redteam run --profile quick
 
 test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (ten to fifteen minutes on two cores)
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 3 --dist worksteal
 
 fuzz: build/fuzz/.installed ## Fuzz every reader of bytes for SECONDS_EACH (10), guided by coverage; needs Linux
 	build/fuzz/bin/python -m tests.fuzzing --seconds $(SECONDS_EACH)
