@@ -36,6 +36,9 @@ POLICY: Final = Policy(threat_models=frozenset(ThreatModel), min_colluding_share
 PATIENT: Final = RetryPolicy.lasting(120.0)
 PAUSE_S: Final = 2.0
 """Between two tries of a caller."""
+PERSISTS_S: Final = 600.0
+"""How long the FL server asks again about a round of which the coordinator cannot read or write its files. A disk that
+is full gets room in that time; a file that rotted stays so."""
 
 
 class _Desk(Desk):
@@ -179,6 +182,7 @@ class FLServer:
 
     async def _conduct(self, control: AsyncControlClient, plan: TaskPlan, rng: Random) -> None:
         for kept in self.rounds[plan.name]:
+            began = self.recorder.now
             while not kept.over:
                 try:
                     if not kept.opened:
@@ -188,6 +192,7 @@ class FLServer:
                     self.recorder.told(FL_SERVER)
                 except (TransportError, LimitError, StoreError) as error:
                     self.recorder.told(FL_SERVER, error)
+                    kept.over = isinstance(error, StoreError) and self.recorder.now > began + PERSISTS_S
                     await asyncio.sleep(PAUSE_S)
                 except Exception as error:
                     self.recorder.told(FL_SERVER, error)

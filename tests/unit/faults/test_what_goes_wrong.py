@@ -10,12 +10,16 @@ import pytest
 import structlog
 
 from secagg.encoding import packing
+from secagg.errors import StoreError
 from secagg.sparse.ring import Ring
+from secagg.tools.faults import people, recording
 from secagg.tools.faults.aims import Aim
 from secagg.tools.faults.disk import Mount
-from secagg.tools.faults.history import Asked, Began, Contributed, Died, Fault, Injected, Told
+from secagg.tools.faults.history import Asked, Began, Contributed, Died, Fault, History, Injected, Told
+from secagg.tools.faults.loop import VirtualLoop
 from secagg.tools.faults.network import End
 from secagg.tools.faults.processes import Machine
+from secagg.tools.faults.recording import Recorder
 from secagg.tools.faults.scenario import (
     COORDINATOR,
     FL_SERVER,
@@ -27,6 +31,7 @@ from secagg.tools.faults.scenario import (
     ShutDown,
     Stop,
     draw,
+    stream,
 )
 from secagg.tools.faults.storage import FailingDisk
 from secagg.tools.faults.substitutes import substituted
@@ -349,3 +354,28 @@ def test_the_product_is_as_before_when_no_history_is_played() -> None:
         assert size > packing.CHUNK_BYTES
     assert size == packing.CHUNK_BYTES
     assert structlog.get_config() == logging
+
+
+def test_the_fl_server_gives_up_a_round_whose_files_stay_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks again for as long as a disk may need to get room, and not for ever."""
+
+    class Rotten:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        async def open_round(self, *_: object, **__: object) -> None: ...
+
+        async def result(self, *_: object) -> None:
+            raise StoreError("a piece was changed on the disk")
+
+    monkeypatch.setattr(people, "AsyncControlClient", Rotten)
+    plan = next(task for scenario in SCENARIOS for task in scenario.tasks if task.config.groups is None)
+    plan = replace(plan, expects=False, excludes=False)
+    loop, history, over = VirtualLoop(lambda: 0.001), History(), list[float]()  # type: ignore[abstract]
+    recorder = Recorder(loop, history)
+    monkeypatch.setattr(recording, "current", lambda: None)
+    server = people.FLServer(1, (plan,), (), recorder, lambda: over.append(loop.time()))
+    with loop.running():
+        loop.run(server.run(stream(1, "fl server")), 100_000)
+    rounds = len(plan.configs())
+    assert over[0] == pytest.approx(rounds * people.PERSISTS_S, abs=rounds * 2 * people.PAUSE_S)
+    assert len([fact for fact in history.facts if isinstance(fact, Told)]) > rounds * 200
