@@ -77,6 +77,14 @@ def foreseen_ring() -> Outcome:
     return settle(attack, held="the ring follows from everybody's keys", got="the ring, before the victim's keys came")
 
 
+def _with_quiet_seams(adversary: Adversary, ring: Ring) -> list[ParticipantId]:
+    """Everybody around the ring, from where the four at the seams of the first seven leave enough of the committee."""
+    order = adversary.around()
+    committee = {adversary.roster.members[i - 1].participant_id for i in adversary.graph.committee}
+    turned = (order[i:] + order[:i] for i in range(len(order)))
+    return next(around for around in turned if len(committee - {*around[:2], *around[5:7]}) >= ring.committee_threshold)
+
+
 def cut_ring() -> Outcome:
     """The coordinator sees the ring, and keeps shares back between seven members and the others: the sum splits."""
     people = 18
@@ -85,7 +93,7 @@ def cut_ring() -> Outcome:
     def attack() -> bool:
         run = start(_config(people, ring, threshold=9, colluding=0))
         adversary = Adversary(run)
-        order = adversary.around()
+        order = _with_quiet_seams(adversary, ring)
         inside, outside = order[:7], order[7:]
         adversary.collect_shares()
         for name in order:
