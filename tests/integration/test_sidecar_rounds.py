@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,11 +206,20 @@ async def test_a_server_that_has_waited_long_enough_ends_the_round(tmp_path: Pat
             assert summary.state.name == "FAILED"
 
 
-async def test_a_round_that_a_restart_has_forgotten_is_no_sum(tmp_path: Path) -> None:
+async def test_a_round_that_a_restart_has_forgotten_is_no_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with stage(tmp_path) as s:
-        control = ControlClient(s.server.control_address, retry=QUICK)
+        control, watched = ControlClient(s.server.control_address, retry=QUICK), threading.Event()
+        watch = control.watch
+
+        def watching(*of: Any, **until: Any) -> Iterator[Any]:
+            for event in watch(*of, **until):
+                watched.set()
+                yield event
+
+        monkeypatch.setattr(control, "watch", watching)
         opened = await in_thread(SidecarRound, control, make_config(3), few(3), patience_s=3600.0)
         address = s.server.control_address
+        assert await in_thread(watched.wait, PATIENCE_S)  # it hears of the end
     with pytest.raises(RoundAborted, match="shutting down"):
         await in_thread(opened.result, PATIENCE_S)
     async with stage(tmp_path) as again:
