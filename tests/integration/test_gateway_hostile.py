@@ -129,6 +129,17 @@ def begin(method: str, *messages: bytes, name: ParticipantId = ALICE, last: bool
     return pb.SubmitRequest(method=method, messages=messages, last=last, **given).SerializeToString()
 
 
+async def refused_beside_a_slow_one(peer: "Attacker", announced: int, poll: bytes) -> None:
+    """One request announces a body of so many bytes and sends none; meanwhile, `poll` is refused with 429."""
+    slow = await peer.link()
+    given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
+    await slow.send(slow.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": str(announced)}))
+    found: list[int] = []
+    while 429 not in found:  # the slow one may come late
+        found.append((await peer.post("Poll", poll)).status)
+        assert len(found) < 100
+
+
 async def test_an_honest_call(tmp_path: Path) -> None:
     async with gateway(tmp_path) as peer:
         link, call_id = await peer.link(), os.urandom(16)
@@ -584,14 +595,7 @@ async def test_who_may_have_one_call_can_make_it(tmp_path: Path) -> None:
 
 async def test_requests_that_are_read_are_counted(tmp_path: Path) -> None:
     async with gateway(tmp_path, max_calls_per_participant=1) as peer:
-        slow = await peer.link()
-        given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
-        await slow.send(slow.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": "18"}))
-        poll = pb.PollRequest(call_id=bytes(16)).SerializeToString()
-        found: list[int] = []
-        while 429 not in found:  # the slow one may come late
-            found.append((await peer.post("Poll", poll)).status)
-            assert len(found) < 100
+        await refused_beside_a_slow_one(peer, 18, pb.PollRequest(call_id=bytes(16)).SerializeToString())
 
 
 async def test_parts_are_kept_until_the_next_ones_are_asked_for(
@@ -899,14 +903,8 @@ async def test_bytes_are_counted_before_they_are_read(tmp_path: Path, monkeypatc
         "secagg_server.app.CallLimiter", lambda most, in_all, size=1000: CallLimiter(most, in_all, size)
     )
     async with gateway(tmp_path) as peer:
-        slow = await peer.link()
-        given = {"content-type": "application/proto", "authorization": f"Bearer {token_of(ALICE)}"}
-        await slow.send(slow.head(f"{SERVICE}/Poll", "POST", {**given, "content-length": "900"}))
         poll = pb.PollRequest(call_id=bytes(101)).SerializeToString()
-        found: list[int] = []
-        while 429 not in found:  # the slow one may come late
-            found.append((await peer.post("Poll", poll)).status)
-            assert len(found) < 100
+        await refused_beside_a_slow_one(peer, 900, poll)
         assert (await peer.post("Poll", poll, authorization=f"Bearer {token_of(BOB)}")).status == 503
 
 
