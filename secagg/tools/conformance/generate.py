@@ -50,7 +50,7 @@ from secagg.tools.conformance.primitives import (
 from secagg.tools.conformance.replay import archive, encapsulations
 from secagg.tools.conformance.rounds import encrypted, masked
 from secagg.tools.conformance.schemas import schemas
-from secagg.tools.conformance.vectors import directory, recorded
+from secagg.tools.conformance.vectors import directory, read
 
 WITHOUT_ROUND = (
     (published, derivations, hybrid, signatures, chains, sparse, rings, lattice, bindings),
@@ -93,11 +93,11 @@ def _rounds() -> Iterator[tuple[str, Document]]:
     played, hidden = dict(masked.vectors()), dict(encrypted.vectors())
     for name, vector in played.items():
         yield name, archive.without_long_fields(archive.shortened(vector)) if name == masked.HYBRID else vector
-    yield encapsulations.FILE, recorded(encapsulations.FILE)
+    yield encapsulations.FILE, read(encapsulations.FILE)
     for name, vector in hidden.items():
         yield name, archive.shortened(vector, frozenset({"encrypted-sum"}))
     for name in sorted(encrypted.recordings()):
-        yield name, recorded(name)
+        yield name, read(name)
     scripts = {name: Script(name, vector) for name, vector in (played | hidden).items()}
     yield from endings.vectors(scripts[ACTIVE])
     for module in FAILURES:

@@ -54,20 +54,16 @@ def load(name: str) -> Document:
         LocalError: it is not here.
         DecodeError: the file is no vector that this version can read.
     """
-    return check(_read(name), name)
+    return check(read(name), name)
 
 
-def recorded(name: str) -> Document:
-    """An input of the generator that cannot be computed again (`recorded-…`), with no schema looked at: the generator
-    makes the schemas, and needs its inputs before.
+def read(name: str) -> Document:
+    """One vector or recorded input as its file has it, whatever the schemas say: the generator makes them, and reads
+    what it cannot compute again (`recorded-…`) before.
 
     Raises:
         LocalError: it is not here.
     """
-    return _read(name)
-
-
-def _read(name: str) -> Document:
     path = directory() / f"{name}.json"
     if not path.is_file():
         raise LocalError(f"there is no vector {name} in {DIRECTORY}")

@@ -50,7 +50,7 @@ def recorded(of: str, sender: str) -> Document:
     Raises:
         LocalError: nothing was.
     """
-    known = vectors.recorded(FILE)["vectors"].get(of, {}).get(sender)
+    known = vectors.read(FILE)["vectors"].get(of, {}).get(sender)
     if known is None:
         raise LocalError(
             f"nothing was recorded for {sender} of {of}; run python -m secagg.tools.conformance.record_hybrid"

@@ -74,7 +74,7 @@ class ReplayedBackend:
 
 @lru_cache
 def _recording(name: str) -> dict[str, Any]:
-    return vectors.recorded(name)
+    return vectors.read(name)
 
 
 def recorded(name: str, participant: str, profile: Profile, context: bytes) -> U64:
